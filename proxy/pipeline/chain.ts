@@ -1,0 +1,57 @@
+/** A route's plugins, compiled: per phase an array of steps or null. */
+
+import type { Ctx, Hooks, Mode, PluginDefinition, Stage } from './plugin.ts'
+import type { RequestHead } from '../http/head.ts'
+
+/** One configured plugin that has been set up. Shared by routes whose configuration for it is the same. */
+export interface PluginInstance {
+  readonly id: string
+  readonly name: string
+  readonly stage: Stage
+  readonly definition: PluginDefinition<never>
+  readonly hooks: Hooks
+  readonly onError: 'open' | 'closed'
+  /** Milliseconds for a promise of `request` or `response`. */
+  readonly timeoutMs: number
+  /** Null: always. Evaluated once per exchange. */
+  readonly when: ((req: RequestHead, ctx: Ctx) => boolean) | null
+  /** Trips after repeated throws; see trip.ts. */
+  readonly trip: Trip
+}
+
+/** A breaker for a plugin that throws: 5 throws within 10 s open it for 10 s. */
+export interface Trip {
+  /** True while calls are answered by the error policy without calling the plugin. */
+  isOpen(nowMs: number): boolean
+  /** A hook threw or timed out. */
+  failed(nowMs: number): void
+  succeeded(): void
+}
+
+/** A phase's step: which plugin, and where it stands in the chain. */
+export interface Step<Hook> {
+  readonly plugin: PluginInstance
+  readonly run: Hook
+  /** Index in {@link Chain.plugins}. */
+  readonly position: number
+}
+
+export interface Chain {
+  readonly mode: Mode
+  /** In run order. */
+  readonly plugins: readonly PluginInstance[]
+  readonly connection: readonly Step<NonNullable<Hooks['connection']>>[] | null
+  readonly early: readonly Step<NonNullable<Hooks['early']>>[] | null
+  readonly request: readonly Step<NonNullable<Hooks['request']>>[] | null
+  readonly requestBody: readonly Step<NonNullable<Hooks['requestBody']>>[] | null
+  readonly attempt: readonly Step<NonNullable<Hooks['attempt']>>[] | null
+  readonly attemptResult: readonly Step<NonNullable<Hooks['attemptResult']>>[] | null
+  /** Reverse order. */
+  readonly response: readonly Step<NonNullable<Hooks['response']>>[] | null
+  /** Reverse order. */
+  readonly responseBody: readonly Step<NonNullable<Hooks['responseBody']>>[] | null
+  /** Reverse order. */
+  readonly error: readonly Step<NonNullable<Hooks['error']>>[] | null
+  /** Reverse order. */
+  readonly done: readonly Step<NonNullable<Hooks['done']>>[] | null
+}

@@ -1,0 +1,89 @@
+/** The immutable compiled configuration. An exchange keeps the one it began with. */
+
+import type { Fields } from './http/fields.ts'
+import type { Chain } from './pipeline/chain.ts'
+import type { Mode } from './pipeline/plugin.ts'
+import type { Router } from './route/table.ts'
+import type { Service } from './service/service.ts'
+import type { AccessRules } from '../policies/access.ts'
+import type { RetryPolicy } from '../policies/retry.ts'
+
+export interface Snapshot {
+  /** Counts up by one per applied configuration, from 1. */
+  readonly version: number
+  /** What answers each plane: a gateway has `edge`, a sidecar has `outbound` and `inbound`. */
+  readonly planes: { readonly edge: Plane | null; readonly outbound: Plane | null; readonly inbound: Plane | null }
+  /** Live objects: they outlive the snapshot, so that pools, balancers and health do. */
+  readonly services: ReadonlyMap<string, Service>
+  /** Called when the last exchange on this snapshot has ended: closes plugin instances that no later one uses. */
+  release(): void
+}
+
+/** One routing world: the table, the plugins that run before routing, and the rules of that side. */
+export interface Plane {
+  readonly mode: Mode
+  readonly router: Router<Route>
+  /** `connection` and `early` hooks of the global list, and the chain used for answers given before a route is known. */
+  readonly unrouted: Chain | null
+  /** Asked after routing with the verified peer; null: everything is allowed. */
+  readonly access: AccessRules | null
+  /** This proxy's service name, for access rules (`to`). */
+  readonly self: string
+}
+
+export interface Route {
+  readonly name: string
+  readonly target: Target
+  /** Null: no plugin at all. */
+  readonly chain: Chain | null
+  readonly rewrite: Rewrite | null
+  /** Policy for a target without a service of its own (respond, redirect, app). */
+  readonly policy: Policy
+}
+
+export type Target =
+  | { readonly kind: 'service'; readonly choices: WeightedChoice }
+  | { readonly kind: 'redirect'; readonly redirect: Redirect }
+  | { readonly kind: 'respond'; readonly status: number; readonly body: string; readonly headers: Fields }
+  | { readonly kind: 'app'; readonly app: App }
+
+/** Exact over time: smooth weighted round robin, per worker. */
+export interface WeightedChoice {
+  readonly all: readonly Choice[]
+  next(): Choice
+}
+export interface Choice {
+  readonly service: Service
+  readonly policy: Policy
+}
+
+export interface App {
+  fetch(request: Request): Response | Promise<Response>
+}
+
+export interface Rewrite {
+  readonly prefix: string | null
+  readonly path: string | null
+  readonly host: string | null
+}
+
+export interface Redirect {
+  readonly scheme: 'http' | 'https' | null
+  readonly host: string | null
+  readonly port: number | null
+  readonly path: string | null
+  readonly prefix: string | null
+  readonly status: number
+}
+
+/** Effective policy: default <- service <- route, defaults filled in. Milliseconds; 0 means none. */
+export interface Policy {
+  /** From the end of the request to the head of the answer, retries included. */
+  readonly timeoutMs: number
+  readonly totalTimeoutMs: number
+  readonly attemptTimeoutMs: number
+  readonly connectTimeoutMs: number
+  /** No byte in either direction for this long ends the exchange. */
+  readonly idleTimeoutMs: number
+  readonly retry: RetryPolicy
+}
