@@ -17,6 +17,8 @@ export interface PipelineExchange extends Ctx {
   res: ResponseHead | null
   /** Position of the last plugin that was reached on the way in: later ones see neither response nor done. -1: none. */
   reached: number
+  /** Response hooks still to run stand below this position; a reply made by one moves it. Start with 0x7fffffff. */
+  outward: number
   /** Per plugin position: 0 not asked yet, 1 `when` holds, 2 it does not. Null until a chain has a `when`. */
   whenCache: Uint8Array | null
 }

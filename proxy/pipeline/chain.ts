@@ -1,6 +1,7 @@
 /** A route's plugins, compiled: per phase an array of steps or null. */
 
 import type { Ctx, Hooks, Mode, PluginDefinition, Stage } from './plugin.ts'
+import type { Trip } from './trip.ts'
 import type { RequestHead } from '../http/head.ts'
 
 /** One configured plugin that has been set up. Shared by routes whose configuration for it is the same. */
@@ -15,17 +16,20 @@ export interface PluginInstance {
   readonly timeoutMs: number
   /** Null: always. Evaluated once per exchange. */
   readonly when: ((req: RequestHead, ctx: Ctx) => boolean) | null
-  /** Trips after repeated throws; see trip.ts. */
+  /** Ids or names that the operator wants after this one; those of the definition hold besides. */
+  readonly before: readonly string[]
+  /** Ids or names that the operator wants before this one. */
+  readonly after: readonly string[]
+  /** Trips after repeated throws. */
   readonly trip: Trip
+  readonly watch: PluginWatch
 }
 
-/** A breaker for a plugin that throws: 5 throws within 10 s open it for 10 s. */
-export interface Trip {
-  /** True while calls are answered by the error policy without calling the plugin. */
-  isOpen(nowMs: number): boolean
-  /** A hook threw or timed out. */
-  failed(nowMs: number): void
-  succeeded(): void
+/** Where the runner reports what a plugin did; the instance store makes it log and count. */
+export interface PluginWatch {
+  failed(hook: keyof Hooks, error: unknown): void
+  /** Of one call in 256. */
+  took(seconds: number): void
 }
 
 /** A phase's step: which plugin, and where it stands in the chain. */
@@ -40,6 +44,8 @@ export interface Chain {
   readonly mode: Mode
   /** In run order. */
   readonly plugins: readonly PluginInstance[]
+  /** True when a plugin has a `when`: only then is there a cache of answers per exchange. */
+  readonly conditional: boolean
   readonly connection: readonly Step<NonNullable<Hooks['connection']>>[] | null
   readonly early: readonly Step<NonNullable<Hooks['early']>>[] | null
   readonly request: readonly Step<NonNullable<Hooks['request']>>[] | null

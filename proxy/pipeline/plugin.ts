@@ -291,7 +291,16 @@ export interface Hooks {
   /** The configuration that made this instance is gone and its last exchange has ended. */
   close?(): void | Promise<void>
 }
-export type StreamHook = (chunk: Uint8Array, ctx: Ctx, last: boolean) => Maybe<Uint8Array> | Promise<Maybe<Uint8Array>>
+
+/**
+ * Bytes replace the chunk (none: it is dropped), `undefined` passes it on, a reply ends the exchange if no answer was begun.
+ * The chunk is valid only during the call (until the promise settles for an `async function`): copy what you keep.
+ */
+export type StreamHook = (
+  chunk: Uint8Array,
+  ctx: Ctx,
+  last: boolean,
+) => Maybe<Uint8Array | Reply> | Promise<Maybe<Uint8Array | Reply>>
 export type BufferHook = (body: BufferedBody, ctx: Ctx) => Maybe<Reply> | Promise<Maybe<Reply>>
 
 /** How a plugin takes bodies. `when` is asked with the head: false leaves that body untouched and unbuffered. */
@@ -343,7 +352,7 @@ export interface LimiterSpec {
 /** What a plugin gets from weft at setup. */
 export interface Host {
   readonly mode: Mode
-  /** Name of the route this instance is set up for; null on a listener's or the global `early` list. */
+  /** Name of the route this instance is set up for; null unless the plugin is `perRoute`, and for requests that match no route. */
   readonly route: string | null
   /** The instance's id. */
   readonly id: string
@@ -391,6 +400,8 @@ export interface PluginDefinition<Config = unknown> {
   readonly body?: { readonly request?: BodyMode<RequestHead>; readonly response?: BodyMode<ResponseHead> }
   /** What a throw means: `closed` answers 500, `open` goes on without the plugin. Default `closed`. */
   readonly onError?: 'closed' | 'open'
+  /** One instance per route, with `host.route` set. Default false: routes with equal options share one, and `host.route` is null. */
+  readonly perRoute?: boolean
   /** For promises of `request` and `response`. Milliseconds or a duration; default 5 s. */
   readonly timeout?: number | string
   readonly setup: (config: Config, host: Host) => Hooks | Promise<Hooks>
