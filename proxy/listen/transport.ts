@@ -75,6 +75,11 @@ export class Transport {
     )
   }
 
+  /** A socket of one's own making that is given `onread`, e.g. to `tls.connect`: reads fill the shared buffer. */
+  static reading(make: (onread: net.OnReadOpts) => net.Socket): Transport {
+    return new Transport((callback) => make({ buffer: readBuffer, callback }))
+  }
+
   /** Connects over plain TCP; `onConnect` runs once on success, a failure arrives at `handler.onClose`. Reading starts with {@link resume}. */
   static connect(options: { host: string; port: number }, onConnect: () => void): Transport {
     return new Transport((callback) =>
