@@ -5,41 +5,41 @@
  * with a group, or has an alternative at its top level.
  */
 export function regexLiteral(pattern: string): string {
-  if (!pattern.startsWith('^') || hasAlternative(pattern)) return ''
-  let literal = ''
-  for (let i = 1; i < pattern.length; ) {
-    let c = pattern[i]!
-    let next = i + 1
-    if (c === '\\') {
-      c = pattern[next] ?? ''
+  if (!pattern.startsWith("^") || hasAlternative(pattern)) return "";
+  let literal = "";
+  for (let i = 1; i < pattern.length;) {
+    let c = pattern[i]!;
+    let next = i + 1;
+    if (c === "\\") {
+      c = pattern[next] ?? "";
       // an escaped letter or digit is a class or an assertion; escaped punctuation is itself
-      if (c === '' || /[0-9A-Za-z]/.test(c)) break
-      next++
-    } else if ('.[({^$|?*+)'.includes(c)) break
-    const quantifier = pattern[next]
-    if (quantifier === '?' || quantifier === '*' || quantifier === '{') break
-    literal += c
-    if (quantifier === '+') break
-    i = next
+      if (c === "" || /[0-9A-Za-z]/.test(c)) break;
+      next++;
+    } else if (".[({^$|?*+)".includes(c)) break;
+    const quantifier = pattern[next];
+    if (quantifier === "?" || quantifier === "*" || quantifier === "{") break;
+    literal += c;
+    if (quantifier === "+") break;
+    i = next;
   }
-  return literal
+  return literal;
 }
 
 function hasAlternative(pattern: string): boolean {
-  let depth = 0
-  let inClass = false
+  let depth = 0;
+  let inClass = false;
   for (let i = 0; i < pattern.length; i++) {
-    const c = pattern[i]
-    if (c === '\\') i++
-    else if (inClass) inClass = c !== ']'
-    else if (c === '[') {
-      inClass = true
+    const c = pattern[i];
+    if (c === "\\") i++;
+    else if (inClass) inClass = c !== "]";
+    else if (c === "[") {
+      inClass = true;
       // `[]a]` and `[^]a]` hold a bracket
-      if (pattern[i + 1] === '^') i++
-      if (pattern[i + 1] === ']') i++
-    } else if (c === '(') depth++
-    else if (c === ')') depth--
-    else if (c === '|' && depth === 0) return true
+      if (pattern[i + 1] === "^") i++;
+      if (pattern[i + 1] === "]") i++;
+    } else if (c === "(") depth++;
+    else if (c === ")") depth--;
+    else if (c === "|" && depth === 0) return true;
   }
-  return false
+  return false;
 }
