@@ -27,7 +27,7 @@ export class ByteLog {
       this.error = error;
     });
     socket.on("data", (chunk: Buffer) => {
-      this.text += chunk.latin1Slice();
+      this.text += chunk.toString("latin1");
       this.wake();
     });
     socket.on("end", () => {

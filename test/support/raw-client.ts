@@ -27,13 +27,14 @@ export class RawClient extends ByteLog {
   static async connect(port: number, options: ConnectOptions = {}): Promise<RawClient> {
     const host = options.host ?? "127.0.0.1";
     if (options.tls !== undefined) {
-      const socket = tls.connect({
+      const settings = {
         host,
         port,
         rejectUnauthorized: false,
         allowHalfOpen: true,
         ...options.tls,
-      });
+      };
+      const socket = tls.connect(settings as tls.ConnectionOptions);
       await once(socket, "secureConnect");
       return new RawClient(socket);
     }
