@@ -1,0 +1,229 @@
+/** What the configuration says, in the shapes of `/routes`, `/services`, `/plugins` and `/limits`. */
+
+import type {
+  Config,
+  MatchConfig,
+  PathMatch,
+  PluginUse,
+  RouteConfig,
+  ValueMatch,
+} from "../config.ts";
+import { redact } from "./redact.ts";
+import type { EndpointState } from "./source.ts";
+
+/** A route as `/routes` shows it: the words of the configuration file. */
+export interface RouteView {
+  readonly name: string;
+  readonly plane: "edge" | "outbound" | "inbound";
+  /** Empty: every host. */
+  readonly hosts: readonly string[];
+  /** Any of them; empty: everything. */
+  readonly match: readonly Readonly<Record<string, unknown>>[];
+  readonly to: readonly { readonly service: string; readonly weight: number }[] | null;
+  readonly redirect: unknown;
+  readonly respond: { readonly status: number } | null;
+  readonly app: string | null;
+  /** Of the global list, then its own, as configured; `explain` has the run order. */
+  readonly plugins: readonly string[];
+}
+
+/** Routes of this process; a sidecar has one per service outbound, and one inbound. */
+export function describeRoutes(config: Config, mode: "gateway" | "mesh"): RouteView[] {
+  const global = enabledNames(config.plugins);
+  const written = config.routes.map((route) => describeRoute(route, global, mode));
+  if (mode === "gateway" || config.mesh === null) return written;
+  const taken = new Set(written.map((route) => route.name));
+  const implicit = Object.keys(config.services)
+    .filter((service) => !taken.has(service))
+    .map((service) =>
+      implied(service, "outbound", { hosts: [service], to: service, plugins: global }),
+    );
+  const app =
+    config.mesh.app === null
+      ? []
+      : [implied("app", "inbound", { hosts: [], to: "app", plugins: global })];
+  return [...written, ...implicit, ...app];
+}
+
+function describeRoute(
+  route: RouteConfig,
+  global: readonly string[],
+  mode: "gateway" | "mesh",
+): RouteView {
+  return {
+    name: route.name,
+    plane: mode === "gateway" ? "edge" : "outbound",
+    hosts: route.hosts,
+    match: route.match.map(describeMatch),
+    to: route.to,
+    redirect: route.redirect,
+    respond: route.respond === null ? null : { status: route.respond.status },
+    app: route.app,
+    plugins: [...global, ...enabledNames(route.plugins)],
+  };
+}
+
+function implied(
+  name: string,
+  plane: "outbound" | "inbound",
+  rest: {
+    readonly hosts: readonly string[];
+    readonly to: string;
+    readonly plugins: readonly string[];
+  },
+): RouteView {
+  const to = [{ service: rest.to, weight: 1 }];
+  return {
+    name,
+    plane,
+    hosts: rest.hosts,
+    match: [],
+    to,
+    redirect: null,
+    respond: null,
+    app: null,
+    plugins: rest.plugins,
+  };
+}
+
+function describeMatch(match: MatchConfig): Record<string, unknown> {
+  const view: Record<string, unknown> = {};
+  if (match.path !== null) view.path = describePath(match.path);
+  if (match.methods !== null) view.methods = match.methods;
+  if (Object.keys(match.headers).length > 0) view.headers = describeValues(match.headers);
+  if (Object.keys(match.query).length > 0) view.query = describeValues(match.query);
+  return redact(view) as Record<string, unknown>;
+}
+
+function describePath(path: PathMatch): unknown {
+  return path.kind === "prefix" ? path.value : { [path.kind]: path.value };
+}
+
+function describeValues(values: Readonly<Record<string, ValueMatch>>): Record<string, unknown> {
+  const entries = Object.entries(values);
+  return Object.fromEntries(
+    entries.map(([name, match]) => [
+      name,
+      match.kind === "exact" ? match.value : { [match.kind]: match.value },
+    ]),
+  );
+}
+
+function enabledNames(uses: readonly PluginUse[]): string[] {
+  return uses.filter((use) => use.enabled).map((use) => use.id ?? use.use);
+}
+
+/** A service as `/services` shows it (CONTRACT section 6). */
+export interface ServiceView {
+  readonly name: string;
+  /** How it is spoken to: `mtls` with mesh identities, `tls`, or in the clear. */
+  readonly security: "mtls" | "tls" | "none";
+  readonly endpoints: readonly EndpointView[];
+}
+
+export interface EndpointView {
+  readonly address: string;
+  readonly healthy: boolean;
+  readonly state: EndpointState["state"];
+  /** ISO 8601; null: not ejected. */
+  readonly ejectedUntil: string | null;
+}
+
+/** Services with the live state of each endpoint. */
+export function describeServices(
+  config: Config,
+  mode: "gateway" | "mesh",
+  endpoints: (service: string) => readonly EndpointState[],
+): ServiceView[] {
+  return Object.entries(config.services).map(([name, service]) => {
+    const mtls = service.mtls ?? (mode === "mesh" && service.tls === null);
+    return {
+      name,
+      security: mtls ? "mtls" : service.tls === null ? "none" : "tls",
+      endpoints: endpoints(name).map(describeEndpoint),
+    };
+  });
+}
+
+function describeEndpoint(state: EndpointState): EndpointView {
+  const until = state.ejectedUntilMs === null ? null : new Date(state.ejectedUntilMs).toISOString();
+  return {
+    address: state.address,
+    healthy: state.healthy,
+    state: state.state,
+    ejectedUntil: until,
+  };
+}
+
+/** One configured use of a plugin. */
+export interface PluginView {
+  readonly name: string;
+  readonly id: string;
+  /** Null: on every route. */
+  readonly route: string | null;
+  readonly enabled: boolean;
+  readonly enforced: boolean;
+  readonly when: string | null;
+  /** Without secrets. */
+  readonly options: unknown;
+}
+
+/** Every use of every plugin, global ones first. */
+export function describePlugins(config: Config): PluginView[] {
+  const ofRoutes = config.routes.flatMap((route) =>
+    route.plugins.map((use) => describeUse(use, route.name)),
+  );
+  return [...config.plugins.map((use) => describeUse(use, null)), ...ofRoutes];
+}
+
+function describeUse(use: PluginUse, route: string | null): PluginView {
+  const { enabled, enforced, when } = use;
+  return {
+    name: use.use,
+    id: use.id ?? use.use,
+    route,
+    enabled,
+    enforced,
+    when,
+    options: redact(use.options ?? {}),
+  };
+}
+
+/** One limit in effect. */
+export interface LimitView {
+  readonly plugin: string;
+  readonly name: string;
+  readonly route: string | null;
+  /** As configured: `100/min`, or `plan`. */
+  readonly limit: unknown;
+  readonly by: unknown;
+  readonly store: unknown;
+  readonly shadow: unknown;
+  /** Requests answered 429 by it (or that would have been, when `shadow`), since the process began. */
+  readonly limited: number;
+}
+
+/** Limits from the configuration, with what they refused so far. `limited` is asked with route and policy name. */
+export function describeLimits(
+  config: Config,
+  limited: (route: string, policy: string) => number,
+): LimitView[] {
+  return describePlugins(config)
+    .filter((plugin) => plugin.enabled && plugin.name === "rate-limit")
+    .flatMap((plugin) => {
+      const options = plugin.options as Readonly<Record<string, unknown>>;
+      const name = typeof options.name === "string" ? options.name : "default";
+      const routes =
+        plugin.route === null ? config.routes.map((route) => route.name) : [plugin.route];
+      return routes.map((route) => ({
+        plugin: plugin.name,
+        name,
+        route,
+        limit: options.plan === true ? "plan" : (options.limit ?? null),
+        by: options.by ?? "client",
+        store: options.store ?? "local",
+        shadow: options.shadow ?? false,
+        limited: limited(route, name),
+      }));
+    });
+}
