@@ -1,63 +1,69 @@
 /** A route's plugins, compiled: per phase an array of steps or null. */
 
-import type { Ctx, Hooks, Mode, PluginDefinition, Stage } from './plugin.ts'
-import type { Trip } from './trip.ts'
-import type { RequestHead } from '../http/head.ts'
+import type { Ctx, Hooks, Mode, PluginDefinition, Stage } from "./plugin.ts";
+import type { Trip } from "./trip.ts";
+import type { RequestHead } from "../http/head.ts";
 
 /** One configured plugin that has been set up. Shared by routes whose configuration for it is the same. */
 export interface PluginInstance {
-  readonly id: string
-  readonly name: string
-  readonly stage: Stage
-  readonly definition: PluginDefinition<never>
-  readonly hooks: Hooks
-  readonly onError: 'open' | 'closed'
+  readonly id: string;
+  readonly name: string;
+  readonly stage: Stage;
+  readonly definition: PluginDefinition<never>;
+  readonly hooks: Hooks;
+  readonly onError: "open" | "closed";
   /** Milliseconds for a promise of `request` or `response`. */
-  readonly timeoutMs: number
+  readonly timeoutMs: number;
   /** Null: always. Evaluated once per exchange. */
-  readonly when: ((req: RequestHead, ctx: Ctx) => boolean) | null
+  readonly when: ((req: RequestHead, ctx: Ctx) => boolean) | null;
   /** Ids or names that the operator wants after this one; those of the definition hold besides. */
-  readonly before: readonly string[]
+  readonly before: readonly string[];
   /** Ids or names that the operator wants before this one. */
-  readonly after: readonly string[]
+  readonly after: readonly string[];
   /** Trips after repeated throws. */
-  readonly trip: Trip
-  readonly watch: PluginWatch
+  readonly trip: Trip;
+  readonly watch: PluginWatch;
 }
 
 /** Where the runner reports what a plugin did; the instance store makes it log and count. */
 export interface PluginWatch {
-  failed(hook: keyof Hooks, error: unknown): void
+  failed(hook: keyof Hooks, error: unknown): void;
   /** Of one call in 256. */
-  took(seconds: number): void
+  took(seconds: number): void;
 }
 
 /** A phase's step: which plugin, and where it stands in the chain. */
 export interface Step<Hook> {
-  readonly plugin: PluginInstance
-  readonly run: Hook
+  readonly plugin: PluginInstance;
+  readonly run: Hook;
   /** Index in {@link Chain.plugins}. */
-  readonly position: number
+  readonly position: number;
+}
+
+/** A step over a body. */
+export interface BodyStep<Hook> extends Step<Hook> {
+  /** Bytes held at most before the hook sees them all; -1: the hook sees each chunk. */
+  readonly bufferBytes: number;
 }
 
 export interface Chain {
-  readonly mode: Mode
+  readonly mode: Mode;
   /** In run order. */
-  readonly plugins: readonly PluginInstance[]
+  readonly plugins: readonly PluginInstance[];
   /** True when a plugin has a `when`: only then is there a cache of answers per exchange. */
-  readonly conditional: boolean
-  readonly connection: readonly Step<NonNullable<Hooks['connection']>>[] | null
-  readonly early: readonly Step<NonNullable<Hooks['early']>>[] | null
-  readonly request: readonly Step<NonNullable<Hooks['request']>>[] | null
-  readonly requestBody: readonly Step<NonNullable<Hooks['requestBody']>>[] | null
-  readonly attempt: readonly Step<NonNullable<Hooks['attempt']>>[] | null
-  readonly attemptResult: readonly Step<NonNullable<Hooks['attemptResult']>>[] | null
+  readonly conditional: boolean;
+  readonly connection: readonly Step<NonNullable<Hooks["connection"]>>[] | null;
+  readonly early: readonly Step<NonNullable<Hooks["early"]>>[] | null;
+  readonly request: readonly Step<NonNullable<Hooks["request"]>>[] | null;
+  readonly requestBody: readonly BodyStep<NonNullable<Hooks["requestBody"]>>[] | null;
+  readonly attempt: readonly Step<NonNullable<Hooks["attempt"]>>[] | null;
+  readonly attemptResult: readonly Step<NonNullable<Hooks["attemptResult"]>>[] | null;
   /** Reverse order. */
-  readonly response: readonly Step<NonNullable<Hooks['response']>>[] | null
+  readonly response: readonly Step<NonNullable<Hooks["response"]>>[] | null;
   /** Reverse order. */
-  readonly responseBody: readonly Step<NonNullable<Hooks['responseBody']>>[] | null
+  readonly responseBody: readonly BodyStep<NonNullable<Hooks["responseBody"]>>[] | null;
   /** Reverse order. */
-  readonly error: readonly Step<NonNullable<Hooks['error']>>[] | null
+  readonly error: readonly Step<NonNullable<Hooks["error"]>>[] | null;
   /** Reverse order. */
-  readonly done: readonly Step<NonNullable<Hooks['done']>>[] | null
+  readonly done: readonly Step<NonNullable<Hooks["done"]>>[] | null;
 }

@@ -1,60 +1,60 @@
 /** The public plugin API (`weft/plugin`): everything that acts on traffic is written against this file, the built-in plugins included. */
 
-import type { ErrorCode, ProxyError } from '../errors.ts'
-import type { Fields, FieldName } from '../http/fields.ts'
-import type { RequestHead, ResponseHead } from '../http/head.ts'
+import type { ErrorCode, ProxyError } from "../errors.ts";
+import type { Fields, FieldName } from "../http/fields.ts";
+import type { RequestHead, ResponseHead } from "../http/head.ts";
 
-export type { ErrorCode, ProxyError, Fields, FieldName, RequestHead, ResponseHead }
+export type { ErrorCode, ProxyError, Fields, FieldName, RequestHead, ResponseHead };
 
 /** Stages in the order in which they run on the way in; the way out is the exact reverse. */
-export const stages = ['observe', 'admit', 'authn', 'authz', 'limit', 'transform'] as const
-export type Stage = (typeof stages)[number]
+export const stages = ["observe", "admit", "authn", "authz", "limit", "transform"] as const;
+export type Stage = (typeof stages)[number];
 
 /** Where a plugin runs. */
-export const modes = ['gateway', 'mesh-outbound', 'mesh-inbound'] as const
-export type Mode = (typeof modes)[number]
+export const modes = ["gateway", "mesh-outbound", "mesh-inbound"] as const;
+export type Mode = (typeof modes)[number];
 
 /** The part of Standard Schema v1 (standardschema.dev) that weft needs: zod, valibot and arktype all have it. */
 export interface StandardSchema<Output = unknown> {
-  readonly '~standard': {
-    readonly version: 1
-    readonly vendor: string
-    readonly validate: (value: unknown) => StandardResult<Output> | Promise<StandardResult<Output>>
-    readonly types?: { readonly input: unknown; readonly output: Output } | undefined
-  }
+  readonly "~standard": {
+    readonly version: 1;
+    readonly vendor: string;
+    readonly validate: (value: unknown) => StandardResult<Output> | Promise<StandardResult<Output>>;
+    readonly types?: { readonly input: unknown; readonly output: Output } | undefined;
+  };
 }
 export type StandardResult<Output> =
   | { readonly value: Output; readonly issues?: undefined }
-  | { readonly issues: readonly StandardIssue[] }
+  | { readonly issues: readonly StandardIssue[] };
 export interface StandardIssue {
-  readonly message: string
-  readonly path?: readonly (PropertyKey | { readonly key: PropertyKey })[] | undefined
+  readonly message: string;
+  readonly path?: readonly (PropertyKey | { readonly key: PropertyKey })[] | undefined;
 }
 
 /** An answer made by a plugin. Make one with {@link reply} or {@link problem}. */
 export class Reply {
-  readonly status: number
-  readonly headers: readonly (readonly [string, string])[]
-  readonly body: string | Uint8Array | null
+  readonly status: number;
+  readonly headers: readonly (readonly [string, string])[];
+  readonly body: string | Uint8Array | null;
   /** Set: the body is a problem document (or gRPC status, or HTML) made from this code and `detail`. */
-  readonly code: ErrorCode | null
-  readonly detail: string
+  readonly code: ErrorCode | null;
+  readonly detail: string;
   /** Extra members of the problem document. */
-  readonly members: Readonly<Record<string, unknown>> | null
+  readonly members: Readonly<Record<string, unknown>> | null;
   constructor(
     status: number,
     headers: readonly (readonly [string, string])[],
     body: string | Uint8Array | null,
     code: ErrorCode | null = null,
-    detail = '',
+    detail = "",
     members: Readonly<Record<string, unknown>> | null = null,
   ) {
-    this.status = status
-    this.headers = headers
-    this.body = body
-    this.code = code
-    this.detail = detail
-    this.members = members
+    this.status = status;
+    this.headers = headers;
+    this.body = body;
+    this.code = code;
+    this.detail = detail;
+    this.members = members;
   }
 }
 
@@ -63,24 +63,32 @@ export class Reply {
  * A text with a status of 400 or more is the `detail` of a problem document; with another status, or with a
  * `content-type` of its own, it is sent as it is.
  */
-export function reply(status: number, headers: Readonly<Record<string, string>>): Reply
-export function reply(status: number, body?: string | Uint8Array | null, headers?: Readonly<Record<string, string>>): Reply
+export function reply(status: number, headers: Readonly<Record<string, string>>): Reply;
+export function reply(
+  status: number,
+  body?: string | Uint8Array | null,
+  headers?: Readonly<Record<string, string>>,
+): Reply;
 export function reply(
   status: number,
   bodyOrHeaders?: string | Uint8Array | null | Readonly<Record<string, string>>,
   headers: Readonly<Record<string, string>> = {},
 ): Reply {
-  if (typeof bodyOrHeaders === 'object' && bodyOrHeaders !== null && !(bodyOrHeaders instanceof Uint8Array)) {
-    return reply(status, null, bodyOrHeaders)
+  if (
+    typeof bodyOrHeaders === "object" &&
+    bodyOrHeaders !== null &&
+    !(bodyOrHeaders instanceof Uint8Array)
+  ) {
+    return reply(status, null, bodyOrHeaders);
   }
-  const body = bodyOrHeaders ?? null
-  const pairs = Object.entries(headers)
-  const typed = pairs.some(([name]) => name.toLowerCase() === 'content-type')
+  const body = bodyOrHeaders ?? null;
+  const pairs = Object.entries(headers);
+  const typed = pairs.some(([name]) => name.toLowerCase() === "content-type");
   if (status >= 400 && !typed && !(body instanceof Uint8Array)) {
-    return new Reply(status, pairs, null, codeOfStatus(status), body ?? '')
+    return new Reply(status, pairs, null, codeOfStatus(status), body ?? "");
   }
-  if (typeof body === 'string' && !typed) pairs.push(['content-type', 'text/plain; charset=utf-8'])
-  return new Reply(status, pairs, body)
+  if (typeof body === "string" && !typed) pairs.push(["content-type", "text/plain; charset=utf-8"]);
+  return new Reply(status, pairs, body);
 }
 
 /** Stops the request phase with an answer of weft's catalogue; `members` are added to the problem document. */
@@ -91,205 +99,208 @@ export function problem(
   headers: Readonly<Record<string, string>> = {},
   members: Readonly<Record<string, unknown>> | null = null,
 ): Reply {
-  return new Reply(status, Object.entries(headers), null, code, detail, members)
+  return new Reply(status, Object.entries(headers), null, code, detail, members);
 }
 
 function codeOfStatus(status: number): ErrorCode {
   switch (status) {
     case 401:
-      return 'unauthenticated'
+      return "unauthenticated";
     case 403:
-      return 'forbidden'
+      return "forbidden";
     case 404:
-      return 'no-route'
+      return "no-route";
     case 405:
-      return 'method-not-allowed'
+      return "method-not-allowed";
     case 408:
-      return 'request-timeout'
+      return "request-timeout";
     case 413:
-      return 'body-too-large'
+      return "body-too-large";
     case 429:
-      return 'rate-limited'
+      return "rate-limited";
     case 502:
-      return 'upstream-invalid'
+      return "upstream-invalid";
     case 503:
-      return 'overloaded'
+      return "overloaded";
     case 504:
-      return 'deadline-exceeded'
+      return "deadline-exceeded";
     default:
-      return status >= 500 ? 'plugin-error' : 'bad-request'
+      return status >= 500 ? "plugin-error" : "bad-request";
   }
 }
 
 /** A typed place on an exchange that one plugin fills and others read. */
 export class Slot<T> {
-  readonly name: string
-  declare readonly type: T
+  readonly name: string;
+  declare readonly type: T;
   constructor(name: string) {
-    this.name = name
+    this.name = name;
   }
 }
 
 /** `const Tenant = slot<{ id: string }>('tenant')` */
 export function slot<T>(name: string): Slot<T> {
-  return new Slot<T>(name)
+  return new Slot<T>(name);
 }
+
+/** Claims of the verified token: filled by `jwt` and its kin, read by rate limits, conditions and the access log. */
+export const Claims: Slot<Readonly<Record<string, unknown>>> = slot("claims");
 
 /** The verified identity at the other end of an mTLS connection. */
 export interface Peer {
   /** SPIFFE URI, e.g. `spiffe://weft.local/service/web`. */
-  readonly id: string
-  readonly trustDomain: string
+  readonly id: string;
+  readonly trustDomain: string;
   /** Last path part when the URI is `/service/<name>`, else the path. */
-  readonly service: string
+  readonly service: string;
 }
 
 /** Who an API key or token stands for. */
 export interface Consumer {
-  readonly name: string
-  readonly plan: string | null
-  readonly groups: readonly string[]
+  readonly name: string;
+  readonly plan: string | null;
+  readonly groups: readonly string[];
 }
 
 export interface Client {
   /** Address of the caller: of the socket, or of the last untrusted hop. */
-  readonly address: string
-  readonly port: number
+  readonly address: string;
+  readonly port: number;
   /** Address of the socket itself. */
-  readonly socketAddress: string
-  readonly tls: TlsInfo | null
+  readonly socketAddress: string;
+  readonly tls: TlsInfo | null;
 }
 
 export interface TlsInfo {
-  readonly version: string
-  readonly cipher: string
-  readonly serverName: string | null
-  readonly alpn: string | null
+  readonly version: string;
+  readonly cipher: string;
+  readonly serverName: string | null;
+  readonly alpn: string | null;
   /** Subject and SANs of a verified client certificate. */
   readonly clientCertificate: {
-    readonly subject: string
-    readonly uris: readonly string[]
-    readonly dnsNames: readonly string[]
-    readonly fingerprint256: string
-  } | null
+    readonly subject: string;
+    readonly uris: readonly string[];
+    readonly dnsNames: readonly string[];
+    readonly fingerprint256: string;
+  } | null;
 }
 
 export interface Log {
-  debug(message: string, fields?: Readonly<Record<string, unknown>>): void
-  info(message: string, fields?: Readonly<Record<string, unknown>>): void
-  warn(message: string, fields?: Readonly<Record<string, unknown>>): void
-  error(message: string, fields?: Readonly<Record<string, unknown>>): void
+  debug(message: string, fields?: Readonly<Record<string, unknown>>): void;
+  info(message: string, fields?: Readonly<Record<string, unknown>>): void;
+  warn(message: string, fields?: Readonly<Record<string, unknown>>): void;
+  error(message: string, fields?: Readonly<Record<string, unknown>>): void;
 }
 
 /** What a plugin knows about the exchange besides the heads. */
 export interface Ctx {
-  readonly mode: Mode
+  readonly mode: Mode;
   /** The request id: on the wire as `x-request-id`, in the log, and `instance` of a problem. A plugin in `observe` may replace it. */
-  id: string
-  readonly routeName: string
+  id: string;
+  readonly routeName: string;
   /** The service chosen; a `request` hook may pick another with {@link pickService}. */
-  readonly serviceName: string | null
-  readonly client: Client
-  readonly peer: Peer | null
+  readonly serviceName: string | null;
+  readonly client: Client;
+  readonly peer: Peer | null;
   /** Set by `authn` plugins. */
-  consumer: Consumer | null
+  consumer: Consumer | null;
   /** Monotonic milliseconds (`host.now()`) at which the head was complete. */
-  readonly startMs: number
+  readonly startMs: number;
   /** Monotonic milliseconds after which no answer is of use; 0: none. */
-  readonly deadlineMs: number
+  readonly deadlineMs: number;
   /** Aborted when the exchange ends early. Made on first use. */
-  readonly signal: AbortSignal
-  readonly log: Log
-  get<T>(slot: Slot<T>): T | undefined
-  set<T>(slot: Slot<T>, value: T): void
+  readonly signal: AbortSignal;
+  readonly log: Log;
+  get<T>(slot: Slot<T>): T | undefined;
+  set<T>(slot: Slot<T>, value: T): void;
   /** Sends the request to another service of the configuration. Throws on an unknown name. Only in `request`. */
-  pickService(name: string): void
+  pickService(name: string): void;
 }
 
 /** A request before routing: method, target and host may be rewritten. */
 export interface EarlyRequest extends RequestHead {
   /** Replaces path and query; normalised again. */
-  rewrite(target: string): void
+  rewrite(target: string): void;
 }
 
 /** One try at an endpoint. `headers` are those of this try only: edits do not reach a later one. */
 export interface AttemptInfo {
   /** 1 for the first. */
-  readonly number: number
-  readonly service: string
-  readonly endpoint: string
-  readonly headers: Fields
+  readonly number: number;
+  readonly service: string;
+  readonly endpoint: string;
+  readonly headers: Fields;
   /** Why the previous try failed; null on the first. */
-  readonly previous: string | null
+  readonly previous: string | null;
 }
 
 export interface AttemptOutcome extends AttemptInfo {
   /** True when a response head arrived. */
-  readonly ok: boolean
+  readonly ok: boolean;
   /** 0 when none arrived. */
-  readonly status: number
-  readonly error: ProxyError | null
+  readonly status: number;
+  readonly error: ProxyError | null;
   /** Milliseconds from the start of this try to its head or its failure. */
-  readonly durationMs: number
+  readonly durationMs: number;
 }
 
 /** A whole body, for plugins that declare `{ buffer }`. */
 export interface BufferedBody {
-  readonly bytes: Uint8Array
-  text(): string
-  json(): unknown
-  set(bytes: Uint8Array | string): void
-  setJson(value: unknown): void
+  readonly bytes: Uint8Array;
+  text(): string;
+  json(): unknown;
+  set(bytes: Uint8Array | string): void;
+  setJson(value: unknown): void;
 }
 
 /** How the exchange ended. */
 export interface DoneInfo {
   /** 0 when no answer was sent. */
-  readonly status: number
-  readonly code: ErrorCode | null
-  readonly durationMs: number
-  readonly requestBytes: number
-  readonly responseBytes: number
-  readonly attempts: number
-  readonly endpoint: string | null
+  readonly status: number;
+  readonly code: ErrorCode | null;
+  readonly durationMs: number;
+  readonly requestBytes: number;
+  readonly responseBytes: number;
+  readonly attempts: number;
+  readonly endpoint: string | null;
   /** `complete`, or who ended it early. */
-  readonly end: 'complete' | 'client-aborted' | 'upstream-aborted' | 'error'
+  readonly end: "complete" | "client-aborted" | "upstream-aborted" | "error";
 }
 
 export interface Connection {
-  readonly client: Client
-  readonly peer: Peer | null
-  readonly listener: string
+  readonly client: Client;
+  readonly peer: Peer | null;
+  readonly listener: string;
 }
 
-type Maybe<T> = T | undefined | void
+type Maybe<T> = T | undefined | void;
 
 /** What `setup` returns: only the hooks that this configuration needs, since an absent hook costs nothing. */
 export interface Hooks {
   /** Once per accepted connection, after TLS. A reply closes it (its body is not sent before a request). */
-  connection?(conn: Connection): Maybe<Reply>
+  connection?(conn: Connection): Maybe<Reply>;
   /** Before the route is matched; only for plugins on the global list. */
-  early?(req: EarlyRequest, ctx: Ctx): Maybe<Reply>
+  early?(req: EarlyRequest, ctx: Ctx): Maybe<Reply>;
   /** After the route is known, once whatever the number of attempts. `undefined`: go on; a reply: stop; a promise: wait. */
-  request?(req: RequestHead, ctx: Ctx): Maybe<Reply> | Promise<Maybe<Reply>>
+  request?(req: RequestHead, ctx: Ctx): Maybe<Reply> | Promise<Maybe<Reply>>;
   /**
    * Stream form: each chunk; return other bytes to replace them. `last` is true once, perhaps with no bytes.
    * Buffer form (with `body.request.buffer`): see {@link BufferedRequestHook}.
    */
-  requestBody?: StreamHook | BufferHook
+  requestBody?: StreamHook | BufferHook;
   /** Per try, after the endpoint is chosen and before anything is written. */
-  attempt?(attempt: AttemptInfo, ctx: Ctx): Maybe<Reply>
+  attempt?(attempt: AttemptInfo, ctx: Ctx): Maybe<Reply>;
   /** Advice after a try: `retry` asks for another (still only when that is safe), `fail` forbids it. */
-  attemptResult?(outcome: AttemptOutcome, ctx: Ctx): Maybe<'retry' | 'fail'>
+  attemptResult?(outcome: AttemptOutcome, ctx: Ctx): Maybe<"retry" | "fail">;
   /** Once, for the head that will be sent, weft's own answers included (`res.source`). */
-  response?(res: ResponseHead, ctx: Ctx): Maybe<Reply> | Promise<Maybe<Reply>>
-  responseBody?: StreamHook | BufferHook
+  response?(res: ResponseHead, ctx: Ctx): Maybe<Reply> | Promise<Maybe<Reply>>;
+  responseBody?: StreamHook | BufferHook;
   /** An error is about to become an answer: may map it to another. */
-  error?(error: ProxyError, ctx: Ctx): Maybe<Reply>
+  error?(error: ProxyError, ctx: Ctx): Maybe<Reply>;
   /** Exactly once, whatever the end. */
-  done?(info: DoneInfo, ctx: Ctx): void
+  done?(info: DoneInfo, ctx: Ctx): void;
   /** The configuration that made this instance is gone and its last exchange has ended. */
-  close?(): void | Promise<void>
+  close?(): void | Promise<void>;
 }
 
 /**
@@ -300,114 +311,119 @@ export type StreamHook = (
   chunk: Uint8Array,
   ctx: Ctx,
   last: boolean,
-) => Maybe<Uint8Array | Reply> | Promise<Maybe<Uint8Array | Reply>>
-export type BufferHook = (body: BufferedBody, ctx: Ctx) => Maybe<Reply> | Promise<Maybe<Reply>>
+) => Maybe<Uint8Array | Reply> | Promise<Maybe<Uint8Array | Reply>>;
+export type BufferHook = (body: BufferedBody, ctx: Ctx) => Maybe<Reply> | Promise<Maybe<Reply>>;
 
 /** How a plugin takes bodies. `when` is asked with the head: false leaves that body untouched and unbuffered. */
 export interface BodyMode<Head> {
   /** Bytes, or a size text such as `64KiB`. Absent: stream. */
-  readonly buffer?: number | string
+  readonly buffer?: number | string;
   /** A body over `buffer`: refuse (413 for a request, 502 for a response) or pass it by. Default `reject`. */
-  readonly overflow?: 'reject' | 'bypass'
-  readonly when?: (head: Head, ctx: Ctx) => boolean
+  readonly overflow?: "reject" | "bypass";
+  readonly when?: (head: Head, ctx: Ctx) => boolean;
 }
 
 export interface Counter {
-  inc(labels?: readonly string[], by?: number): void
+  inc(labels?: readonly string[], by?: number): void;
 }
 
 /** A bounded cache of one worker, with expiry. */
 export interface LocalCache<V> {
-  get(key: string): V | undefined
-  set(key: string, value: V, ttlMs?: number): void
-  delete(key: string): void
-  readonly size: number
+  get(key: string): V | undefined;
+  set(key: string, value: V, ttlMs?: number): void;
+  delete(key: string): void;
+  readonly size: number;
 }
 
 /** Counting that is exact over all worker threads of the process (shared memory). */
 export interface SharedLimiter {
   /** Takes `cost` from the key's allowance, if it has that much. */
-  take(key: string, cost: number): LimitDecision
+  take(key: string, cost: number): LimitDecision;
 }
 export interface LimitDecision {
-  readonly allowed: boolean
-  readonly limit: number
+  readonly allowed: boolean;
+  readonly limit: number;
   /** What is left now. */
-  readonly remaining: number
+  readonly remaining: number;
   /** Milliseconds until the allowance is full again. */
-  readonly resetMs: number
+  readonly resetMs: number;
   /** Milliseconds until this cost would be allowed; 0 when it was. */
-  readonly retryAfterMs: number
+  readonly retryAfterMs: number;
 }
 export interface LimiterSpec {
   /** Stable over reloads: the counter outlives them. Usually `route/plugin-id`. */
-  readonly id: string
-  readonly algorithm: 'gcra' | 'fixed-window' | 'sliding-window'
-  readonly limit: number
-  readonly windowMs: number
+  readonly id: string;
+  readonly algorithm: "gcra" | "fixed-window" | "sliding-window";
+  readonly limit: number;
+  readonly windowMs: number;
   /** Default: the limit. */
-  readonly burst?: number
+  readonly burst?: number;
 }
 
 /** What a plugin gets from weft at setup. */
 export interface Host {
-  readonly mode: Mode
+  readonly mode: Mode;
   /** Name of the route this instance is set up for; null unless the plugin is `perRoute`, and for requests that match no route. */
-  readonly route: string | null
+  readonly route: string | null;
   /** The instance's id. */
-  readonly id: string
-  readonly log: Log
-  header(name: string): FieldName
+  readonly id: string;
+  readonly log: Log;
+  header(name: string): FieldName;
   /** A Prometheus counter `weft_<name>_total`; label names are fixed here. */
-  counter(name: string, labels?: readonly string[]): Counter
-  local<V>(name: string, options: { max: number; ttlMs?: number }): LocalCache<V>
-  limiter(spec: LimiterSpec): SharedLimiter
+  counter(name: string, labels?: readonly string[]): Counter;
+  local<V>(name: string, options: { max: number; ttlMs?: number }): LocalCache<V>;
+  limiter(spec: LimiterSpec): SharedLimiter;
   /** Monotonic milliseconds. */
-  now(): number
+  now(): number;
   /** Wall clock, milliseconds since 1970: for certificates and tokens only. */
-  wallNow(): number
+  wallNow(): number;
   /** 0 <= x < 1 */
-  random(): number
+  random(): number;
   /** Runs until the instance closes; never overlaps itself. */
-  every(intervalMs: number, run: () => void | Promise<void>): void
-  readonly consumers: Consumers
-  readonly plans: Readonly<Record<string, { readonly limit: number; readonly windowMs: number }>>
-  readonly stores: { readonly redis: string | null }
+  every(intervalMs: number, run: () => void | Promise<void>): void;
+  readonly consumers: Consumers;
+  readonly plans: Readonly<Record<string, { readonly limit: number; readonly windowMs: number }>>;
+  readonly stores: { readonly redis: string | null };
   /** Folder of the configuration file. */
-  readonly baseDir: string
+  readonly baseDir: string;
   /** Sets the gauge `weft_store_up{store}`. */
-  storeUp(store: string, up: boolean): void
+  storeUp(store: string, up: boolean): void;
 }
 
 export interface Consumers {
-  byName(name: string): Consumer | undefined
+  byName(name: string): Consumer | undefined;
   /** Looks up the sha256 of a presented key. */
-  byKey(key: string): Consumer | undefined
+  byKey(key: string): Consumer | undefined;
 }
 
 export interface PluginDefinition<Config = unknown> {
-  readonly name: string
-  readonly stage: Stage
+  readonly name: string;
+  readonly stage: Stage;
   /** Default: `['gateway']`. Attaching it elsewhere is a configuration error. */
-  readonly modes?: readonly Mode[]
+  readonly modes?: readonly Mode[];
   /** Names of plugins of the same stage that must run after this one, when present. */
-  readonly before?: readonly string[]
-  readonly after?: readonly string[]
-  readonly apiVersion?: 1
-  readonly config?: StandardSchema<Config>
-  readonly provides?: readonly Slot<unknown>[]
-  readonly requires?: readonly Slot<unknown>[]
-  readonly body?: { readonly request?: BodyMode<RequestHead>; readonly response?: BodyMode<ResponseHead> }
+  readonly before?: readonly string[];
+  readonly after?: readonly string[];
+  readonly apiVersion?: 1;
+  readonly config?: StandardSchema<Config>;
+  readonly provides?: readonly Slot<unknown>[];
+  readonly requires?: readonly Slot<unknown>[];
+  readonly body?: {
+    readonly request?: BodyMode<RequestHead>;
+    readonly response?: BodyMode<ResponseHead>;
+  };
   /** What a throw means: `closed` answers 500, `open` goes on without the plugin. Default `closed`. */
-  readonly onError?: 'closed' | 'open'
+  readonly onError?: "closed" | "open";
   /** One instance per route, with `host.route` set. Default false: routes with equal options share one, and `host.route` is null. */
-  readonly perRoute?: boolean
+  readonly perRoute?: boolean;
   /** For promises of `request` and `response`. Milliseconds or a duration; default 5 s. */
-  readonly timeout?: number | string
-  readonly setup: (config: Config, host: Host) => Hooks | Promise<Hooks>
+  readonly timeout?: number | string;
+  readonly setup: (config: Config, host: Host) => Hooks | Promise<Hooks>;
 }
 
 /** Declares a plugin; the default export of a plugin file. */
-export function definePlugin<Config = undefined>(definition: PluginDefinition<Config>): PluginDefinition<Config> {
-  return definition
+export function definePlugin<Config = undefined>(
+  definition: PluginDefinition<Config>,
+): PluginDefinition<Config> {
+  return definition;
 }
