@@ -4,6 +4,7 @@ import { definePlugin } from "weft/plugin";
 
 export default definePlugin({
   name: "noop",
+  stage: "transform",
   setup() {
     let seen = 0;
     return {
