@@ -203,7 +203,7 @@ class Dialling extends Timed {
               checkServerIdentity: (_host: string, certificate: tls.PeerCertificate) =>
                 tls.checkServerIdentity(name, certificate),
             }),
-      } as tls.ConnectionOptions & { onread: net.OnReadOpts }),
+      } as tls.ConnectionOptions & net.TcpNetConnectOpts),
     );
     const socket = transport.socket as tls.TLSSocket;
     socket.once("connect", () => {

@@ -1,0 +1,382 @@
+/** One listening socket: accepts, finds out who is calling and by what protocol, and hands the byte stream on. */
+
+import net from "node:net";
+import { Timed, type Wheel } from "../clock.ts";
+import type { ConnectionInfo } from "../exchange.ts";
+import type { Client, Log } from "../pipeline/plugin.ts";
+import { SecureInfo } from "./connection-info.ts";
+import { looksLikeHttp, looksLikeTls, readFirstBytes } from "./first-bytes.ts";
+import { parseProxyHeader, type ProxySource } from "./proxy-protocol.ts";
+import { acceptTls } from "./secure-socket.ts";
+import type { ServerTls } from "./tls.ts";
+import { Transport } from "./transport.ts";
+
+export interface ListenerSpec {
+  readonly name: string;
+  /** Null: every address (`::`, or `0.0.0.0` where there is no IPv6). */
+  readonly host: string | null;
+  /** 0: any free port, see {@link Listener.address}. */
+  readonly port: number;
+  readonly tls: ServerTls | null;
+  /** Every connection starts with a PROXY header v1 or v2; one without is closed. */
+  readonly proxyProtocol: boolean;
+  /** With `tls`: what to do with plain text on the same port. */
+  readonly plainText: "refuse" | "serve";
+  /** Several threads listen on one port. */
+  readonly reusePort: boolean;
+}
+
+/** What is served on a connection: `proxy/http1/server.ts`. */
+export interface Served {
+  /** Finishes what is running, then closes. */
+  drain(): void;
+  destroy(): void;
+}
+
+export interface ListenerEnv {
+  readonly wheel: Wheel;
+  /** Monotonic milliseconds, the wheel's clock. */
+  now(): number;
+  readonly log: Log;
+  /** Takes over the stream: must set the handler and call `resume()`. */
+  serve(transport: Transport, conn: ConnectionInfo): Served;
+  /** Counts one more connection of the whole process; false: at the limit. */
+  admit(): boolean;
+  /** Gives back what {@link admit} counted; once per connection. */
+  release(): void;
+  /** No descriptor left: close something idle. */
+  reclaim(): void;
+  /** A client or peer was refused: `weft_peers_refused_total{reason}`. */
+  refused(reason: PeerRefusal): void;
+}
+
+/** From the accepted socket to the end of the TLS handshake. */
+export const handshakeLimitMs = 10_000;
+/** How long a refused connection may take to read the answer. */
+const lingerMs = 1_000;
+const errorLogEveryMs = 1_000;
+
+/** Cannot listen: the address is taken, not ours, or not permitted. `code` is the system's. */
+export class ListenError extends Error {
+  readonly code: string;
+  constructor(where: string, cause: NodeJS.ErrnoException) {
+    const why: Record<string, string> = {
+      EADDRINUSE: "another process has this port",
+      EADDRNOTAVAIL: "this machine does not have that address",
+      EACCES: "not permitted (ports below 1024 need a privilege)",
+    };
+    super(`listen on ${where}: ${why[cause.code ?? ""] ?? cause.message}`, { cause });
+    this.name = "ListenError";
+    this.code = cause.code ?? "";
+  }
+}
+
+export class Listener {
+  readonly spec: ListenerSpec;
+  private readonly env: ListenerEnv;
+  private readonly server: net.Server;
+  /** Every open connection; null until it is served. */
+  private readonly open = new Map<net.Socket, Served | null>();
+  private draining = false;
+  private whenEmpty: (() => void)[] = [];
+  private lastErrorLogMs = -Infinity;
+  private errorsSinceLog = 0;
+
+  constructor(spec: ListenerSpec, env: ListenerEnv) {
+    this.spec = spec;
+    this.env = env;
+    this.server = net.createServer(
+      {
+        pauseOnConnect: true,
+        allowHalfOpen: true,
+        noDelay: true,
+        keepAlive: true,
+        keepAliveInitialDelay: 60_000,
+      },
+      (raw) => this.accept(raw),
+    );
+  }
+
+  /** Open connections, handshakes included. */
+  get connections(): number {
+    return this.open.size;
+  }
+
+  /** Where it listens; null before and after. */
+  get address(): net.AddressInfo | null {
+    const address = this.server.address();
+    return address === null || typeof address === "string" ? null : address;
+  }
+
+  /** @param fd a listening socket that somebody else bound and keeps. Rejects with {@link ListenError}. */
+  async listen(fd?: number): Promise<void> {
+    const { host, port, reusePort } = this.spec;
+    if (fd !== undefined) await this.bind({ fd });
+    else if (host !== null) await this.bind({ host, port, reusePort });
+    else {
+      try {
+        await this.bind({ host: "::", port, reusePort });
+      } catch (error) {
+        const code = (error as ListenError).code;
+        if (code !== "EAFNOSUPPORT" && code !== "EADDRNOTAVAIL") throw error;
+        await this.bind({ host: "0.0.0.0", port, reusePort });
+      }
+    }
+    this.server.on("error", (error: NodeJS.ErrnoException) => this.acceptFailed(error));
+  }
+
+  private bind(options: net.ListenOptions & { readonly fd?: number }): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const { name, host, port } = this.spec;
+      const failed = (error: NodeJS.ErrnoException): void =>
+        reject(new ListenError(`${host ?? "*"}:${port} (${name})`, error));
+      this.server.once("error", failed);
+      this.server.listen({ ...options, backlog: 4_096 }, () => {
+        this.server.off("error", failed);
+        resolve();
+      });
+    });
+  }
+
+  /** Takes no more connections; open ones go on. */
+  stopAccepting(): void {
+    this.server.close();
+  }
+
+  /** Stops accepting, lets every connection finish its exchange; resolves when none is left. */
+  drain(): Promise<void> {
+    this.draining = true;
+    this.stopAccepting();
+    for (const served of this.open.values()) served?.drain();
+    return new Promise((resolve) => {
+      if (this.open.size === 0) resolve();
+      else this.whenEmpty.push(resolve);
+    });
+  }
+
+  /** Cuts everything. */
+  destroy(): void {
+    this.stopAccepting();
+    for (const [socket, served] of this.open) {
+      served?.destroy();
+      socket.destroy();
+    }
+  }
+
+  /** Out of descriptors: said once a second, something idle is closed, and the next connection is tried again. */
+  private acceptFailed(error: NodeJS.ErrnoException): void {
+    this.errorsSinceLog++;
+    if (error.code === "EMFILE" || error.code === "ENFILE") this.env.reclaim();
+    const nowMs = this.env.now();
+    if (nowMs - this.lastErrorLogMs < errorLogEveryMs) return;
+    this.env.log.error(
+      `listener ${this.spec.name}: accept failed: ${error.code ?? error.message}`,
+      {
+        listener: this.spec.name,
+        times: this.errorsSinceLog,
+      },
+    );
+    this.lastErrorLogMs = nowMs;
+    this.errorsSinceLog = 0;
+  }
+
+  private accept(raw: net.Socket): void {
+    const { spec, env } = this;
+    const socketAddress = plainAddress(raw.remoteAddress);
+    if (socketAddress === null || !env.admit()) {
+      // gone already, or one too many: closing at once costs least and lets the caller try elsewhere
+      raw.on("error", ignore);
+      if (socketAddress === null) raw.destroy();
+      else raw.resetAndDestroy();
+      return;
+    }
+    const client: Client = {
+      address: socketAddress,
+      port: raw.remotePort ?? 0,
+      socketAddress,
+      tls: null,
+    };
+    if (spec.tls === null) {
+      const transport = Transport.accepted(raw);
+      this.track(transport.socket);
+      if (spec.proxyProtocol) this.readHeader(transport, client);
+      else this.serve(transport, plainInfo(spec.name, client));
+      return;
+    }
+    raw.on("error", ignore);
+    this.track(raw);
+    const opening = new Opening((late) => this.refuse(raw, client, "timeout", late));
+    env.wheel.arm(opening, env.now() + handshakeLimitMs);
+    raw.once("close", () => env.wheel.disarm(opening));
+    readFirstBytes(raw, spec.proxyProtocol, (first) => {
+      if (first === null) return void raw.destroy();
+      if (typeof first === "string") return this.refuse(raw, client, "proxy-protocol", first);
+      const { source, rest } = first;
+      const caller = calledBy(client, source);
+      if (spec.plainText === "serve" && !looksLikeTls(rest[0]!)) {
+        env.wheel.disarm(opening);
+        raw.unshift(rest);
+        this.serve(Transport.of(raw), plainInfo(spec.name, caller));
+      } else if (looksLikeHttp(rest[0]!)) this.answerPlainText(raw, caller);
+      else this.handshake(raw, rest, caller, opening);
+    });
+  }
+
+  /** Plain text behind a PROXY header: the bytes after it go to whoever serves, in the same turn. */
+  private readHeader(transport: Transport, client: Client): void {
+    const { spec, env } = this;
+    const opening = new Opening((late) => this.refuse(transport.socket, client, "timeout", late));
+    env.wheel.arm(opening, env.now() + handshakeLimitMs);
+    let bytes: Buffer = Buffer.alloc(0);
+    transport.handler = {
+      onDrain: ignore,
+      onEnd: () => transport.destroy(),
+      onClose: () => env.wheel.disarm(opening),
+      onData: (chunk) => {
+        bytes = Buffer.concat([bytes, chunk]);
+        const parsed = parseProxyHeader(bytes);
+        if (parsed.kind === "more") return;
+        env.wheel.disarm(opening);
+        if (parsed.kind === "bad")
+          return this.refuse(transport.socket, client, "proxy-protocol", parsed.why);
+        this.serve(transport, plainInfo(spec.name, calledBy(client, parsed.source)));
+        if (bytes.length > parsed.length) transport.handler.onData(bytes.subarray(parsed.length));
+      },
+    };
+    transport.resume();
+  }
+
+  private handshake(raw: net.Socket, first: Buffer, client: Client, opening: Opening): void {
+    const { spec, env } = this;
+    const config = spec.tls!;
+    opening.doing = "the TLS handshake";
+    const pending = acceptTls(raw, first, config, (transport, socket, verifyError) => {
+      env.wheel.disarm(opening);
+      const admission = config.admit(socket, verifyError);
+      if (!admission.admitted) {
+        pending.handler = closed;
+        this.refuse(raw, client, admission.reason, admission.detail);
+        socket.destroy();
+        return;
+      }
+      this.serve(transport, new SecureInfo(spec.name, client, socket, admission), raw);
+    });
+    pending.handler = {
+      ...closed,
+      onClose: (error) => {
+        if (error !== null)
+          this.refuse(
+            raw,
+            client,
+            handshakeReason(error),
+            (error as { reason?: string }).reason ?? error.message,
+          );
+      },
+    };
+  }
+
+  /** `key` is what {@link track} knows the connection by. */
+  private serve(
+    transport: Transport,
+    conn: ConnectionInfo,
+    key: net.Socket = transport.socket,
+  ): void {
+    const served = this.env.serve(transport, conn);
+    if (!this.open.has(key)) return;
+    this.open.set(key, served);
+    if (this.draining) served.drain();
+  }
+
+  private track(socket: net.Socket): void {
+    this.open.set(socket, null);
+    socket.once("close", () => {
+      this.open.delete(socket);
+      this.env.release();
+      if (this.open.size > 0) return;
+      for (const resolve of this.whenEmpty.splice(0)) resolve();
+    });
+  }
+
+  private refuse(raw: net.Socket, client: Client, reason: string, detail: string): void {
+    raw.destroy();
+    this.env.refused(reason);
+    this.env.log.warn(
+      `listener ${this.spec.name}: refused ${client.address}: ${reason}: ${detail}`,
+      {
+        listener: this.spec.name,
+        client: client.address,
+        reason,
+      },
+    );
+  }
+
+  private answerPlainText(raw: net.Socket, client: Client): void {
+    const { env, spec } = this;
+    raw.end(plainTextAnswer, "latin1");
+    // what the caller still sends is read and dropped: an unread byte would turn our FIN into a reset
+    raw.resume();
+    const linger = new Opening(() => raw.destroy());
+    env.wheel.arm(linger, env.now() + lingerMs);
+    raw.once("close", () => env.wheel.disarm(linger));
+    raw.once("end", () => raw.destroySoon());
+    env.refused("plain-text");
+    env.log.warn(
+      `listener ${spec.name}: refused ${client.address}: plain-text: plain HTTP on a TLS port`,
+      {
+        listener: spec.name,
+        client: client.address,
+        reason: "plain-text",
+      },
+    );
+  }
+}
+
+/** Ends a connection that does not get anywhere. */
+class Opening extends Timed {
+  doing = "the PROXY header or the first byte";
+  private readonly onLate: (detail: string) => void;
+
+  constructor(onLate: (detail: string) => void) {
+    super();
+    this.onLate = onLate;
+  }
+
+  override onDue(): void {
+    this.onLate(`${this.doing} took longer than ${handshakeLimitMs} ms`);
+  }
+}
+
+const ignore = (): void => {};
+const closed = { onData: ignore, onEnd: ignore, onDrain: ignore, onClose: ignore };
+
+/** IPv4 callers on an IPv6 socket are shown as IPv4; null: the caller is gone. */
+function plainAddress(address: string | undefined): string | null {
+  if (address === undefined) return null;
+  return address.startsWith("::ffff:") ? address.slice(7) : address;
+}
+
+function calledBy(client: Client, source: ProxySource | null): Client {
+  return source === null ? client : { ...client, address: source.address, port: source.port };
+}
+
+function plainInfo(listener: string, client: Client): ConnectionInfo {
+  return { client, peer: null, listener, secure: false, misdirected: never };
+}
+
+const never = (): boolean => false;
+
+function handshakeReason(error: NodeJS.ErrnoException): string {
+  if (error.code === "ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE") return "no-certificate";
+  return "tls";
+}
+
+const plainTextBody = JSON.stringify({
+  title: "Bad request",
+  status: 400,
+  detail: "plain HTTP on a TLS port: use https",
+  code: "bad-request",
+});
+
+const plainTextAnswer =
+  "HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\n" +
+  `content-length: ${plainTextBody.length}\r\nproxy-status: weft; error=http_request_error\r\nconnection: close\r\n\r\n${plainTextBody}`;
