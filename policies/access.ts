@@ -2,22 +2,22 @@
 
 export interface AccessRequest {
   /** SPIFFE URI of the verified caller; null: none. */
-  readonly peerId: string | null
+  readonly peerId: string | null;
   /** Service the call is for. */
-  readonly to: string
-  readonly method: string
+  readonly to: string;
+  readonly method: string;
   /** Normalised. */
-  readonly path: string
+  readonly path: string;
 }
 
 export interface AccessDecision {
-  readonly allowed: boolean
+  readonly allowed: boolean;
   /** Name of the rule that decided: `access.rules[2]` or `access.default`. */
-  readonly rule: string
+  readonly rule: string;
   /** Shadow rules that matched: counted and logged, never enforced. */
-  readonly shadow: readonly string[]
+  readonly shadow: readonly string[];
 }
 
 export interface AccessRules {
-  decide(request: AccessRequest): AccessDecision
+  decide(request: AccessRequest): AccessDecision;
 }

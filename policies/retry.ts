@@ -1,64 +1,80 @@
 /** Decides whether a failed try may be made again: the safe rule of CONTRACT section 5. */
 
 /** Why a try failed, as far as retrying is concerned. */
-export type FailureKind = 'connect-failure' | 'reset-before-response' | 'refused-stream' | 'attempt-timeout' | 'status' | 'other'
+export type FailureKind =
+  | "connect-failure"
+  | "reset-before-response"
+  | "refused-stream"
+  | "attempt-timeout"
+  | "status"
+  | "other";
 
 export interface RetryPolicy {
   /** Tries beyond the first; 0: never. */
-  readonly attempts: number
-  readonly on: ReadonlySet<string>
-  readonly backoffBaseMs: number
-  readonly backoffMaxMs: number
-  readonly budgetPct: number
-  readonly budgetFloorPerS: number
+  readonly attempts: number;
+  readonly on: ReadonlySet<string>;
+  readonly backoffBaseMs: number;
+  readonly backoffMaxMs: number;
+  readonly budgetPct: number;
+  readonly budgetFloorPerS: number;
 }
 
 /** What is known about the try that failed. */
 export interface FailedTry {
-  readonly kind: FailureKind
+  readonly kind: FailureKind;
   /** Of the answer, when kind is `status`; else 0. */
-  readonly status: number
+  readonly status: number;
   /** Tries made so far, this one included. */
-  readonly tries: number
-  readonly method: string
-  readonly hasIdempotencyKey: boolean
+  readonly tries: number;
+  readonly method: string;
+  readonly hasIdempotencyKey: boolean;
   /** No byte of the request left for the upstream (or it said so: refused stream). */
-  readonly nothingSent: boolean
+  readonly nothingSent: boolean;
   /** The whole body, as far as it came, is still at hand. */
-  readonly bodyReplayable: boolean
+  readonly bodyReplayable: boolean;
   /** A byte of the answer went to the caller. */
-  readonly responseStarted: boolean
-  readonly nowMs: number
+  readonly responseStarted: boolean;
+  readonly nowMs: number;
   /** 0: none. */
-  readonly deadlineMs: number
+  readonly deadlineMs: number;
   /** A plugin's advice; it never overrides safety. */
-  readonly advice: 'retry' | 'fail' | null
+  readonly advice: "retry" | "fail" | null;
 }
 
 /** `retry`, or the reason why not: the label of `weft_retries_denied_total`. `none` means that no retry was wanted. */
-export type RetryVerdict = 'retry' | 'none' | 'attempts' | 'not-idempotent' | 'body-not-replayable' | 'deadline' | 'response-started'
+export type RetryVerdict =
+  | "retry"
+  | "none"
+  | "attempts"
+  | "not-idempotent"
+  | "body-not-replayable"
+  | "deadline"
+  | "response-started";
 
-const idempotent = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE', 'QUERY'])
+const idempotent = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "QUERY"]);
 
 /** RFC 9110 section 9.2.2; QUERY is safe by its draft. */
 export function isIdempotent(method: string): boolean {
-  return idempotent.has(method)
+  return idempotent.has(method);
 }
 
 /** The budget is asked separately, and only after this says `retry`. */
 export function judgeRetry(policy: RetryPolicy, failed: FailedTry): RetryVerdict {
-  if (failed.responseStarted) return 'response-started'
-  if (failed.advice === 'fail') return 'none'
-  const wanted = failed.advice === 'retry' || policy.on.has(failed.kind === 'status' ? String(failed.status) : failed.kind)
-  if (!wanted || policy.attempts === 0) return 'none'
-  if (failed.tries > policy.attempts) return 'attempts'
-  if (!failed.nothingSent && !isIdempotent(failed.method) && !failed.hasIdempotencyKey) return 'not-idempotent'
-  if (!failed.bodyReplayable) return 'body-not-replayable'
-  if (failed.deadlineMs > 0 && failed.nowMs >= failed.deadlineMs) return 'deadline'
-  return 'retry'
+  if (failed.responseStarted) return "response-started";
+  if (failed.advice === "fail") return "none";
+  const wanted =
+    failed.advice === "retry" ||
+    policy.on.has(failed.kind === "status" ? String(failed.status) : failed.kind);
+  if (!wanted || policy.attempts === 0) return "none";
+  if (failed.tries > policy.attempts) return "attempts";
+  if (!failed.nothingSent && !isIdempotent(failed.method) && !failed.hasIdempotencyKey)
+    return "not-idempotent";
+  if (!failed.bodyReplayable) return "body-not-replayable";
+  if (failed.deadlineMs > 0 && failed.nowMs >= failed.deadlineMs) return "deadline";
+  return "retry";
 }
 
 /** Full jitter (AWS Architecture Blog, 2015): 0 to base x 2^(n-1), capped. Milliseconds. */
 export function backoffMs(policy: RetryPolicy, tries: number, random: number): number {
-  return Math.min(policy.backoffMaxMs, policy.backoffBaseMs * 2 ** (tries - 1)) * random
+  return Math.min(policy.backoffMaxMs, policy.backoffBaseMs * 2 ** (tries - 1)) * random;
 }
