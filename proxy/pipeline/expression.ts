@@ -199,7 +199,7 @@ class RequestVariables {
   }
   get consumer(): Map<string, unknown> {
     const { consumer } = this.ctx;
-    if (consumer === null) return new LenientMap({});
+    if (consumer === null) return new LenientMap({ groups: [] });
     return new LenientMap({
       name: consumer.name,
       plan: consumer.plan,
