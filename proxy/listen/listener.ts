@@ -8,7 +8,7 @@ import { SecureInfo } from "./connection-info.ts";
 import { looksLikeHttp, looksLikeTls, readFirstBytes } from "./first-bytes.ts";
 import { parseProxyHeader, type ProxySource } from "./proxy-protocol.ts";
 import { acceptTls } from "./secure-socket.ts";
-import type { ServerTls } from "./tls.ts";
+import { isPeerRefusal, type PeerRefusal, type ServerTls } from "./tls.ts";
 import { Transport } from "./transport.ts";
 
 export interface ListenerSpec {
@@ -299,8 +299,10 @@ export class Listener {
 
   private refuse(raw: net.Socket, client: Client, reason: string, detail: string): void {
     raw.destroy();
-    this.env.refused(reason);
-    this.env.log.warn(
+    const named = isPeerRefusal(reason);
+    if (named) this.env.refused(reason);
+    // strangers knock on open ports all day: only a refused identity is worth a warning
+    this.env.log[named ? "warn" : "info"](
       `listener ${this.spec.name}: refused ${client.address}: ${reason}: ${detail}`,
       {
         listener: this.spec.name,

@@ -172,13 +172,13 @@ export function refusalOf(
   certificate: X509Certificate,
   verifyError: string | null,
   wallMs = Date.now(),
-): string | null {
+): PeerRefusal | null {
   if (
     verifyError !== null &&
     verifyError !== "CERT_HAS_EXPIRED" &&
     verifyError !== "CERT_NOT_YET_VALID"
   ) {
-    return verifyError === "CERT_REVOKED" ? "revoked" : "unknown-authority";
+    return "unknown-authority";
   }
   if (verifyError === "CERT_HAS_EXPIRED" || certificate.validToDate.getTime() < wallMs)
     return "expired";
