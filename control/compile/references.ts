@@ -1,0 +1,170 @@
+/** Names in a configuration that nothing stands behind, and names that stand for two things. */
+
+import { didYouMean } from "../suggest.ts";
+import type { Config, ConfigPath, PluginUse, PolicyConfig, Problem } from "../config.ts";
+import { pathProblem } from "../../proxy/route/entry.ts";
+import { RE2JS } from "re2js";
+import { useId } from "./uses.ts";
+
+/** Problems that can be told from the configuration alone; what plugins say to their options is {@link import('./plugins.ts')}. */
+export function checkReferences(config: Config): Problem[] {
+  return [
+    ...checkServices(config),
+    ...checkRoutes(config),
+    ...checkUses(config.plugins),
+    ...checkConsumers(config),
+  ];
+}
+
+function checkServices(config: Config): Problem[] {
+  const problems: Problem[] = [];
+  for (const [name, service] of Object.entries(config.services)) {
+    problems.push(...checkPolicy(config, service.policy, ["services", name, "policy"]));
+    if (service.mtls === true && service.tls !== null) {
+      problems.push({
+        path: ["services", name, "tls"],
+        at: "key",
+        message: "a service is reached by mTLS or by TLS, not by both",
+        expected: "either mtls: true or tls",
+      });
+    }
+    if (service.mtls === true && config.mesh === null) {
+      problems.push({
+        path: ["services", name, "mtls"],
+        at: "value",
+        message: "mTLS needs an identity of our own",
+        expected: "a mesh block with service, trustDomain and identity",
+      });
+    }
+  }
+  return problems;
+}
+
+function checkRoutes(config: Config): Problem[] {
+  const problems: Problem[] = [];
+  const first = new Map<string, number>();
+  for (const [index, route] of config.routes.entries()) {
+    const at: ConfigPath = ["routes", index];
+    const earlier = first.get(route.name);
+    if (earlier === undefined) first.set(route.name, index);
+    else {
+      problems.push({
+        path: [...at, "name"],
+        at: "value",
+        message: `two routes are named "${route.name}" (the other is routes[${earlier}])`,
+        expected: "a name of its own: it is a label of metrics and a word in logs",
+      });
+    }
+    for (const [i, { service }] of (route.to ?? []).entries()) {
+      if (Object.hasOwn(config.services, service)) continue;
+      problems.push(unknown("service", service, Object.keys(config.services), [...at, "to", i, "service"]));
+    }
+    problems.push(...checkPolicy(config, route.policy, [...at, "policy"]));
+    for (const [i, match] of route.match.entries()) {
+      const where = [...at, "match", i];
+      const wrong = match.path === null ? null : pathProblem(match.path.kind, match.path.value);
+      if (wrong !== null) {
+        const path = [...where, "path", match.path!.kind];
+        problems.push({ path, at: "value", message: wrong });
+      }
+      for (const part of ["headers", "query"] as const) {
+        for (const [name, value] of Object.entries(match[part])) {
+          const wrongValue = value.kind === "regex" ? regexProblem(value.value) : null;
+          if (wrongValue === null) continue;
+          problems.push({ path: [...where, part, name, "regex"], at: "value", message: wrongValue });
+        }
+      }
+    }
+    problems.push(...checkUses(route.plugins));
+    problems.push(...checkEnforced(config, route.plugins));
+  }
+  return problems;
+}
+
+function regexProblem(pattern: string): string | null {
+  try {
+    RE2JS.compile(pattern);
+    return null;
+  } catch (error) {
+    return `not a regular expression: ${error instanceof Error ? error.message : String(error)}`;
+  }
+}
+
+/** Within one list an id stands for one use. */
+function checkUses(uses: readonly PluginUse[]): Problem[] {
+  const seen = new Set<string>();
+  const problems: Problem[] = [];
+  for (const use of uses) {
+    const id = useId(use);
+    if (seen.has(id)) {
+      problems.push({
+        path: use.path,
+        at: "value",
+        message: `"${id}" is twice in this list`,
+        expected: "an id of its own for a second instance, such as id: second",
+      });
+    }
+    seen.add(id);
+  }
+  return problems;
+}
+
+function checkEnforced(config: Config, uses: readonly PluginUse[]): Problem[] {
+  const enforced = new Set(config.plugins.filter((use) => use.enforced).map(useId));
+  return uses
+    .filter((use) => enforced.has(useId(use)))
+    .map((use) => ({
+      path: use.path,
+      at: "value" as const,
+      message: `"${useId(use)}" is enforced for every route: this one can neither replace nor remove it`,
+      expected: "no such plugin here, or another id for a second instance",
+    }));
+}
+
+function checkPolicy(
+  config: Config,
+  policy: string | PolicyConfig | null,
+  path: ConfigPath,
+): Problem[] {
+  if (typeof policy !== "string" || Object.hasOwn(config.policies, policy)) return [];
+  return [unknown("policy", policy, Object.keys(config.policies), path)];
+}
+
+function checkConsumers(config: Config): Problem[] {
+  const problems: Problem[] = [];
+  const names = new Set<string>();
+  const keys = new Map<string, string>();
+  for (const [index, consumer] of config.consumers.entries()) {
+    const at: ConfigPath = ["consumers", index];
+    if (names.has(consumer.name)) {
+      problems.push({ path: [...at, "name"], at: "value", message: `two consumers are named "${consumer.name}"` });
+    }
+    names.add(consumer.name);
+    for (const [i, key] of consumer.keys.entries()) {
+      const owner = keys.get(key.toLowerCase());
+      if (owner !== undefined) {
+        problems.push({
+          path: [...at, "keys", i],
+          at: "value",
+          message: `this key already belongs to the consumer "${owner}"`,
+        });
+      }
+      keys.set(key.toLowerCase(), consumer.name);
+    }
+    if (consumer.plan !== null && !Object.hasOwn(config.plans, consumer.plan)) {
+      problems.push(unknown("plan", consumer.plan, Object.keys(config.plans), [...at, "plan"]));
+    }
+  }
+  return problems;
+}
+
+function unknown(what: string, name: string, known: readonly string[], path: ConfigPath): Problem {
+  const suggestion = didYouMean(name, known);
+  return {
+    path,
+    at: "value",
+    message: `no ${what} is named "${name}"`,
+    expected: known.length === 0 ? `a ${what}, but none is configured` : `one of ${known.slice(0, 10).join(", ")}`,
+    ...(suggestion === null ? {} : { suggestion }),
+  };
+}

@@ -1,0 +1,30 @@
+/** Which plugins a route uses: the global list, then its own, the nearest of the same id winning. */
+
+import type { PluginUse } from "../config.ts";
+
+/** The name a use is known by on its route. */
+export function useId(use: PluginUse): string {
+  return use.id ?? use.use;
+}
+
+/**
+ * Merges the global list with a route's. A route's use replaces a global one of the same id where that stands, unless
+ * the global one is enforced; `enabled: false` takes it away. Disabled uses are left out of the result.
+ */
+export function mergeUses(
+  global: readonly PluginUse[],
+  own: readonly PluginUse[],
+): readonly PluginUse[] {
+  const nearest = new Map(own.map((use) => [useId(use), use]));
+  const merged: PluginUse[] = [];
+  for (const use of global) {
+    const replacement = nearest.get(useId(use));
+    if (replacement === undefined) merged.push(use);
+    else {
+      merged.push(use.enforced ? use : replacement);
+      nearest.delete(useId(use));
+    }
+  }
+  merged.push(...own.filter((use) => nearest.get(useId(use)) === use));
+  return merged.filter((use) => use.enabled);
+}
