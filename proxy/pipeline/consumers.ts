@@ -14,12 +14,12 @@ export interface ConsumerEntry {
 /** Keys are compared by their hash: the lookup's time says nothing about a key that is not known. */
 export class ConsumerIndex implements Consumers {
   /** As configured: the instance store compares them. */
-  readonly entries: readonly ConsumerEntry[]
+  readonly entries: readonly ConsumerEntry[];
   private readonly names = new Map<string, Consumer>();
   private readonly digests = new Map<string, Consumer>();
 
   constructor(entries: readonly ConsumerEntry[]) {
-    this.entries = entries
+    this.entries = entries;
     for (const { name, keys, plan, groups } of entries) {
       const consumer: Consumer = { name, plan, groups };
       this.names.set(name, consumer);

@@ -17,6 +17,8 @@ export interface HostSource {
   counter(name: string, labels: readonly string[]): Counter;
   /** Exact over the worker threads of the process. */
   limiter(spec: LimiterSpec): SharedLimiter;
+  /** Where access lines go. */
+  print(line: string): void;
   /** Gauge `weft_store_up{store}`; going down also counts `weft_store_errors_total`. */
   storeUp(store: string, up: boolean): void;
   /** `weft_plugin_errors_total{plugin}` */
@@ -124,6 +126,10 @@ export class PluginHost implements Host {
       }
     }, intervalMs).unref();
     this.timers.add(timer);
+  }
+
+  print(line: string): void {
+    this.source.print(line);
   }
 
   storeUp(store: string, up: boolean): void {

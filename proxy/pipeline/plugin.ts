@@ -194,6 +194,8 @@ export interface Log {
 
 /** What a plugin knows about the exchange besides the heads. */
 export interface Ctx {
+  /** The request's head, for hooks that are not given it. */
+  readonly req: RequestHead;
   readonly mode: Mode;
   /** The request id: on the wire as `x-request-id`, in the log, and `instance` of a problem. A plugin in `observe` may replace it. */
   id: string;
@@ -258,6 +260,8 @@ export interface DoneInfo {
   /** 0 when no answer was sent. */
   readonly status: number;
   readonly code: ErrorCode | null;
+  /** The sentence that went into weft's own answer. */
+  readonly detail?: string;
   readonly durationMs: number;
   readonly requestBytes: number;
   readonly responseBytes: number;
@@ -386,6 +390,8 @@ export interface Host {
   readonly stores: { readonly redis: string | null };
   /** Folder of the configuration file. */
   readonly baseDir: string;
+  /** Writes a line (ending in a newline) to where access lines go; never waits. */
+  print(line: string): void;
   /** Sets the gauge `weft_store_up{store}`. */
   storeUp(store: string, up: boolean): void;
 }
