@@ -1,236 +1,250 @@
 /** The configuration after validation: defaults filled in, units turned into numbers, names still names. Plain data, safe to post to a worker. */
 
 /** Where a value stands in the file, e.g. `['routes', 0, 'plugins', 1, 'jwt']`. */
-export type ConfigPath = readonly (string | number)[]
+export type ConfigPath = readonly (string | number)[];
 
 /** Something wrong in a configuration. The loader turns `path` into file:line:column. */
 export interface Problem {
-  readonly path: ConfigPath
+  readonly path: ConfigPath;
   /** Points at the key (unknown keys) or at the value (everything else). */
-  readonly at: 'key' | 'value'
+  readonly at: "key" | "value";
   /** What is wrong, as a plain sentence without the place. */
-  readonly message: string
+  readonly message: string;
   /** What would have been right. */
-  readonly expected?: string
+  readonly expected?: string;
   /** The likely intention: `did you mean "routes"?` */
-  readonly suggestion?: string
+  readonly suggestion?: string;
 }
 
 /** A rate: `limit` per `windowMs`. */
 export interface Rate {
-  readonly limit: number
-  readonly windowMs: number
+  readonly limit: number;
+  readonly windowMs: number;
 }
 
 export interface Config {
-  readonly gateway: GatewayConfig | null
-  readonly mesh: MeshConfig | null
-  readonly services: Readonly<Record<string, ServiceConfig>>
-  readonly routes: readonly RouteConfig[]
+  readonly gateway: GatewayConfig | null;
+  readonly mesh: MeshConfig | null;
+  readonly services: Readonly<Record<string, ServiceConfig>>;
+  readonly routes: readonly RouteConfig[];
   /** On every route, before its own. */
-  readonly plugins: readonly PluginUse[]
+  readonly plugins: readonly PluginUse[];
   /** Named policies, as written (partial); `default` is merged under all others. */
-  readonly policies: Readonly<Record<string, PolicyConfig>>
-  readonly consumers: readonly ConsumerConfig[]
-  readonly plans: Readonly<Record<string, { readonly limit: Rate }>>
-  readonly stores: { readonly redis: string | null }
-  readonly access: AccessConfig | null
-  readonly admin: { readonly host: string; readonly port: number; readonly token: string | null }
-  readonly observe: { readonly accessLog: AccessLogConfig | null }
-  readonly drainTimeoutMs: number
+  readonly policies: Readonly<Record<string, PolicyConfig>>;
+  readonly consumers: readonly ConsumerConfig[];
+  readonly plans: Readonly<Record<string, { readonly limit: Rate }>>;
+  readonly stores: { readonly redis: string | null };
+  readonly access: AccessConfig | null;
+  readonly admin: {
+    readonly host: string;
+    readonly port: number;
+    readonly token: string | null;
+    /** False: the file says nothing about it, and the address is the default one. */
+    readonly explicit?: boolean;
+  };
+  readonly observe: { readonly accessLog: AccessLogConfig | null };
+  readonly drainTimeoutMs: number;
   /** Worker threads; 'auto' is one per core. */
-  readonly workers: number | 'auto'
+  readonly workers: number | "auto";
   /** Folder of the configuration file, absolute: relative paths in it start here. */
-  readonly baseDir: string
+  readonly baseDir: string;
 }
 
 export interface GatewayConfig {
-  readonly listeners: readonly ListenerConfig[]
-  readonly trustedHops: number
-  readonly zone: string | null
-  readonly limits: LimitsConfig
+  readonly listeners: readonly ListenerConfig[];
+  readonly trustedHops: number;
+  readonly zone: string | null;
+  readonly limits: LimitsConfig;
 }
 
 export interface ListenerConfig {
-  readonly name: string
+  readonly name: string;
   /** Undefined in the file means every address (`::`, falling back to `0.0.0.0`). */
-  readonly host: string | null
-  readonly port: number
-  readonly tls: ListenerTlsConfig | null
+  readonly host: string | null;
+  readonly port: number;
+  readonly tls: ListenerTlsConfig | null;
   /** PROXY protocol v1/v2 is required on each connection (default false). */
-  readonly proxyProtocol: boolean
+  readonly proxyProtocol: boolean;
 }
 
 export interface ListenerTlsConfig {
   /** Absolute paths. */
-  readonly certificates: readonly { readonly cert: string; readonly key: string }[]
-  readonly clientAuth: { readonly ca: string; readonly mode: 'require' | 'optional' } | null
+  readonly certificates: readonly { readonly cert: string; readonly key: string }[];
+  readonly clientAuth: { readonly ca: string; readonly mode: "require" | "optional" } | null;
 }
 
 export interface LimitsConfig {
-  readonly connections: number
-  readonly headerBytes: number
-  readonly headerCount: number
-  readonly headerTimeoutMs: number
-  readonly idleTimeoutMs: number
+  readonly connections: number;
+  readonly headerBytes: number;
+  readonly headerCount: number;
+  readonly headerTimeoutMs: number;
+  readonly idleTimeoutMs: number;
 }
 
 export interface ServiceConfig {
-  readonly endpoints: readonly EndpointConfig[]
-  readonly tls: { readonly ca: string | null; readonly serverName: string | null } | null
+  readonly endpoints: readonly EndpointConfig[];
+  readonly tls: { readonly ca: string | null; readonly serverName: string | null } | null;
   /** Speak mTLS to it with our mesh identity. Default: true in mesh mode, false in gateway mode. */
-  readonly mtls: boolean | null
-  readonly policy: string | PolicyConfig | null
-  readonly health: HealthConfig | null
+  readonly mtls: boolean | null;
+  readonly policy: string | PolicyConfig | null;
+  readonly health: HealthConfig | null;
 }
 
 export interface EndpointConfig {
   /** As written: `host:port`, `[v6]:port`. The value of the metric label `endpoint`. */
-  readonly address: string
-  readonly host: string
-  readonly port: number
-  readonly weight: number
+  readonly address: string;
+  readonly host: string;
+  readonly port: number;
+  readonly weight: number;
 }
 
 export interface HealthConfig {
-  readonly path: string
-  readonly intervalMs: number
-  readonly timeoutMs: number
-  readonly healthy: number
-  readonly unhealthy: number
+  readonly path: string;
+  readonly intervalMs: number;
+  readonly timeoutMs: number;
+  readonly healthy: number;
+  readonly unhealthy: number;
 }
 
 export interface RouteConfig {
-  readonly name: string
-  readonly hosts: readonly string[]
+  readonly name: string;
+  readonly hosts: readonly string[];
   /** Any of them; an empty list matches everything. */
-  readonly match: readonly MatchConfig[]
-  readonly to: readonly { readonly service: string; readonly weight: number }[] | null
-  readonly redirect: RedirectConfig | null
-  readonly respond: RespondConfig | null
+  readonly match: readonly MatchConfig[];
+  readonly to: readonly { readonly service: string; readonly weight: number }[] | null;
+  readonly redirect: RedirectConfig | null;
+  readonly respond: RespondConfig | null;
   /** Absolute path of a module whose default export has `fetch`. */
-  readonly app: string | null
-  readonly rewrite: RewriteConfig | null
-  readonly plugins: readonly PluginUse[]
-  readonly policy: string | PolicyConfig | null
+  readonly app: string | null;
+  readonly rewrite: RewriteConfig | null;
+  readonly plugins: readonly PluginUse[];
+  readonly policy: string | PolicyConfig | null;
 }
 
 export interface MatchConfig {
-  readonly path: PathMatch | null
-  readonly methods: readonly string[] | null
-  readonly headers: Readonly<Record<string, ValueMatch>>
-  readonly query: Readonly<Record<string, ValueMatch>>
+  readonly path: PathMatch | null;
+  readonly methods: readonly string[] | null;
+  readonly headers: Readonly<Record<string, ValueMatch>>;
+  readonly query: Readonly<Record<string, ValueMatch>>;
 }
 
-export type PathMatch =
-  | { readonly kind: 'prefix' | 'exact' | 'regex' | 'template'; readonly value: string }
+export type PathMatch = {
+  readonly kind: "prefix" | "exact" | "regex" | "template";
+  readonly value: string;
+};
 
 export type ValueMatch =
-  | { readonly kind: 'exact' | 'regex'; readonly value: string }
-  | { readonly kind: 'present'; readonly value: boolean }
+  | { readonly kind: "exact" | "regex"; readonly value: string }
+  | { readonly kind: "present"; readonly value: boolean };
 
 /** `prefix` replaces the matched part of the path, `path` the whole; the query is kept. */
 export interface RewriteConfig {
-  readonly prefix: string | null
-  readonly path: string | null
-  readonly host: string | null
+  readonly prefix: string | null;
+  readonly path: string | null;
+  readonly host: string | null;
 }
 
 export interface RedirectConfig {
-  readonly scheme: 'http' | 'https' | null
-  readonly host: string | null
-  readonly port: number | null
-  readonly path: string | null
-  readonly prefix: string | null
+  readonly scheme: "http" | "https" | null;
+  readonly host: string | null;
+  readonly port: number | null;
+  readonly path: string | null;
+  readonly prefix: string | null;
   /** Default 302. */
-  readonly status: number
+  readonly status: number;
 }
 
 export interface RespondConfig {
-  readonly status: number
-  readonly body: string
-  readonly headers: Readonly<Record<string, string>>
+  readonly status: number;
+  readonly body: string;
+  readonly headers: Readonly<Record<string, string>>;
 }
 
 /** One use of a plugin in a list. */
 export interface PluginUse {
   /** A built-in's name, or a local file (absolute), or an npm package. */
-  readonly use: string
-  readonly options: unknown
+  readonly use: string;
+  readonly options: unknown;
   /** Default: the plugin's name. The same `use` with another id is a second instance. */
-  readonly id: string | null
-  readonly when: string | null
-  readonly onError: 'open' | 'closed' | null
-  readonly stage: string | null
-  readonly before: readonly string[]
-  readonly after: readonly string[]
-  readonly enabled: boolean
+  readonly id: string | null;
+  readonly when: string | null;
+  readonly onError: "open" | "closed" | null;
+  readonly stage: string | null;
+  readonly before: readonly string[];
+  readonly after: readonly string[];
+  readonly enabled: boolean;
   /** Only on the global list: a route cannot remove or replace it. */
-  readonly enforced: boolean
+  readonly enforced: boolean;
   /** Where it stands in the file. */
-  readonly path: ConfigPath
+  readonly path: ConfigPath;
+  /** Where its options stand, for problems in them: `path`, and the key that names the plugin as it was written. */
+  readonly optionsPath?: ConfigPath;
 }
 
 /** A policy as written: only the keys that were given. Merged default <- service <- route. */
 export interface PolicyConfig {
-  readonly timeoutMs?: number
-  readonly totalTimeoutMs?: number
-  readonly attemptTimeoutMs?: number
-  readonly connectTimeoutMs?: number
-  readonly idleTimeoutMs?: number
+  readonly timeoutMs?: number;
+  readonly totalTimeoutMs?: number;
+  readonly attemptTimeoutMs?: number;
+  readonly connectTimeoutMs?: number;
+  readonly idleTimeoutMs?: number;
   readonly retry?: {
-    readonly attempts?: number
-    readonly on?: readonly string[]
-    readonly backoff?: { readonly baseMs?: number; readonly maxMs?: number }
-    readonly budget?: { readonly percent?: number; readonly floor?: Rate }
-  }
-  readonly balance?: 'ewma' | 'round-robin'
+    readonly attempts?: number;
+    readonly on?: readonly string[];
+    readonly backoff?: { readonly baseMs?: number; readonly maxMs?: number };
+    readonly budget?: { readonly percent?: number; readonly floor?: Rate };
+  };
+  readonly balance?: "ewma" | "round-robin";
   readonly ejection?: {
-    readonly consecutive?: number
-    readonly baseMs?: number
-    readonly maxMs?: number
-    readonly maxEjectedPct?: number
-  }
+    readonly consecutive?: number;
+    readonly baseMs?: number;
+    readonly maxMs?: number;
+    readonly maxEjectedPct?: number;
+  };
 }
 
 export interface ConsumerConfig {
-  readonly name: string
+  readonly name: string;
   /** `sha256:<hex>` */
-  readonly keys: readonly string[]
-  readonly plan: string | null
-  readonly groups: readonly string[]
+  readonly keys: readonly string[];
+  readonly plan: string | null;
+  readonly groups: readonly string[];
 }
 
 export interface AccessConfig {
   /** Null: not given; deny in a mesh, allow in a gateway. */
-  readonly default: 'deny' | 'allow' | null
-  readonly rules: readonly AccessRuleConfig[]
+  readonly default: "deny" | "allow" | null;
+  readonly rules: readonly AccessRuleConfig[];
 }
 
 export interface AccessRuleConfig {
-  readonly to: string
-  readonly from: readonly string[]
-  readonly methods: readonly string[] | null
-  readonly paths: readonly string[] | null
-  readonly action: 'allow' | 'deny' | 'shadow'
+  readonly to: string;
+  readonly from: readonly string[];
+  readonly methods: readonly string[] | null;
+  readonly paths: readonly string[] | null;
+  readonly action: "allow" | "deny" | "shadow";
 }
 
 export interface AccessLogConfig {
-  readonly format: 'json' | 'text'
+  readonly format: "json" | "text";
   /** CEL; null: always. */
-  readonly when: string | null
+  readonly when: string | null;
   /** 0 to 1. */
-  readonly sample: number
+  readonly sample: number;
 }
 
 export interface MeshConfig {
-  readonly service: string
-  readonly app: { readonly host: string; readonly port: number } | null
-  readonly outbound: { readonly host: string; readonly port: number } | null
-  readonly inbound: { readonly host: string; readonly port: number } | null
-  readonly advertise: string | null
-  readonly trustDomain: string
-  readonly mtls: 'strict' | 'permissive'
+  readonly service: string;
+  readonly app: { readonly host: string; readonly port: number } | null;
+  readonly outbound: { readonly host: string; readonly port: number } | null;
+  readonly inbound: { readonly host: string; readonly port: number } | null;
+  readonly advertise: string | null;
+  readonly trustDomain: string;
+  readonly mtls: "strict" | "permissive";
   /** Absolute paths. */
-  readonly identity: { readonly cert: string; readonly key: string; readonly bundle: string } | null
+  readonly identity: {
+    readonly cert: string;
+    readonly key: string;
+    readonly bundle: string;
+  } | null;
 }

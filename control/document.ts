@@ -1,0 +1,348 @@
+/** Reads YAML or JSON text into plain data, and finds the place of a value in it again. Hostile text is refused, never thrown on. */
+
+import { isAlias, isMap, isPair, isScalar, isSeq, parseDocument } from "yaml";
+import type { Document, Node, Pair } from "yaml";
+import type { ConfigPath, Problem } from "./config.ts";
+
+/** Larger files are refused unread: 8 MiB, room for some 50 000 routes. */
+export const largestBytes = 8 * 1024 * 1024;
+const deepest = 64;
+/** Values that come from aliases: a "billion laughs" file is refused here, long before memory is short. */
+const mostAliased = 50_000;
+const mostProblems = 50;
+
+/** A problem with its offset in the text already known. */
+export interface PlacedProblem extends Problem {
+  readonly offset: number;
+  readonly length: number;
+}
+
+export interface Span {
+  readonly offset: number;
+  readonly length: number;
+}
+
+export type ParsedText =
+  | {
+      readonly ok: true;
+      readonly data: unknown;
+      readonly strings: readonly ConfigPath[];
+      place(path: ConfigPath, at: "key" | "value"): Span;
+    }
+  | { readonly ok: false; readonly problems: readonly PlacedProblem[] };
+
+/** `strings` lists where texts with `${` stand. An empty document is a problem. */
+export function parseText(text: string, format: "yaml" | "json"): ParsedText {
+  if (Buffer.byteLength(text) > largestBytes)
+    return refuse(0, 0, "the file is too large", `at most ${largestBytes / 1024 / 1024} MiB`);
+  if (text.trim() === "")
+    return refuse(0, 0, "the configuration is empty", 'at least a "gateway" or a "mesh" block');
+  const binary = text.search(/[\0-\x08\x0e-\x1f]/);
+  if (binary !== -1)
+    return refuse(binary, 1, "the file holds a control character", "a text file in UTF-8");
+  if (format === "json") {
+    const problem = jsonProblem(text);
+    if (problem !== null) return { ok: false, problems: [problem] };
+  }
+  let doc: Document.Parsed;
+  try {
+    doc = parseDocument(text, {
+      uniqueKeys: false,
+      prettyErrors: false,
+      strict: true,
+      logLevel: "silent",
+      merge: true,
+      stringKeys: false,
+    });
+  } catch (error) {
+    return refuse(
+      0,
+      0,
+      `the file cannot be read: ${error instanceof Error ? error.message : String(error)}`,
+    );
+  }
+  if (doc.errors.length > 0)
+    return {
+      ok: false,
+      problems: doc.errors.slice(0, mostProblems).map((error) => syntaxProblem(text, error)),
+    };
+  if (doc.contents === null || (isScalar(doc.contents) && doc.contents.value === null)) {
+    return refuse(0, 0, "the configuration is empty", 'at least a "gateway" or a "mesh" block');
+  }
+  const reader = new Reader(doc);
+  const data = reader.read(doc.contents, [], 0);
+  if (reader.problems.length > 0) return { ok: false, problems: reader.problems };
+  return { ok: true, data, strings: reader.strings, place: (path, at) => placeOf(doc, path, at) };
+}
+
+/** Walks the nodes into plain data, counting what aliases multiply. */
+class Reader {
+  readonly problems: PlacedProblem[] = [];
+  readonly strings: ConfigPath[] = [];
+  readonly #doc: Document.Parsed;
+  #aliased = 0;
+  #insideAlias = 0;
+  #stopped = false;
+
+  constructor(doc: Document.Parsed) {
+    this.#doc = doc;
+  }
+
+  read(node: unknown, path: ConfigPath, depth: number): unknown {
+    if (this.#stopped) return null;
+    if (this.#insideAlias > 0 && ++this.#aliased > mostAliased)
+      return this.#stop(
+        node,
+        path,
+        "the aliases of this file multiply into too many values",
+        `at most ${mostAliased}`,
+      );
+    if (depth > deepest)
+      return this.#stop(
+        node,
+        path,
+        "the file is nested too deeply, or an alias holds itself",
+        `at most ${deepest} levels`,
+      );
+    if (isAlias(node)) {
+      const target = node.resolve(this.#doc);
+      if (target === undefined)
+        return this.#stop(
+          node,
+          path,
+          `the alias *${node.source} has no anchor before it`,
+          `&${node.source} on an earlier value`,
+        );
+      this.#insideAlias++;
+      const value = this.read(target, path, depth + 1);
+      this.#insideAlias--;
+      return value;
+    }
+    if (isMap(node)) return this.#map(node.items, path, depth);
+    if (isSeq(node))
+      return node.items.map((item, index) => this.read(item, [...path, index], depth + 1));
+    if (isPair(node)) return this.#map([node], path, depth);
+    if (!isScalar(node)) return null;
+    const value = node.value;
+    if (typeof value === "string") {
+      if (value.includes("${")) this.strings.push(path);
+      return value;
+    }
+    if (typeof value === "number" || typeof value === "boolean" || value === null) return value;
+    if (typeof value === "bigint") return Number(value);
+    return this.#stop(
+      node,
+      path,
+      "this kind of value is not understood",
+      "a text, a number, true or false, a list or a mapping",
+    );
+  }
+
+  #map(items: readonly Pair[], path: ConfigPath, depth: number): Record<string, unknown> {
+    const out: Record<string, unknown> = {};
+    const merged: Record<string, unknown>[] = [];
+    for (const pair of items) {
+      if (this.#stopped) break;
+      if (isMerge(pair.key)) {
+        merged.push(...this.#merge(pair, path, depth));
+        continue;
+      }
+      const key = keyText(pair.key);
+      if (key === null) {
+        this.#add(pair.key, path, "this key is not a text", "a plain word");
+        continue;
+      }
+      if (Object.hasOwn(out, key)) {
+        this.#add(pair.key, [...path, key], `the key "${key}" is here twice`, "each key once");
+        continue;
+      }
+      define(out, key, this.read(pair.value, [...path, key], depth + 1));
+    }
+    for (const source of merged) {
+      for (const key of Object.keys(source))
+        if (!Object.hasOwn(out, key)) define(out, key, source[key]);
+    }
+    return out;
+  }
+
+  /** YAML 1.1 merge keys, `<<: *defaults` or a list of them: common in the files people have. */
+  #merge(pair: Pair, path: ConfigPath, depth: number): Record<string, unknown>[] {
+    const value = this.read(pair.value, path, depth + 1);
+    const sources = Array.isArray(value) ? value : [value];
+    if (
+      sources.every(
+        (source) => typeof source === "object" && source !== null && !Array.isArray(source),
+      )
+    )
+      return sources;
+    this.#add(
+      pair.value,
+      path,
+      '"<<" takes a mapping, or a list of them',
+      "an alias such as *defaults",
+    );
+    return [];
+  }
+
+  #add(node: unknown, path: ConfigPath, message: string, expected: string): void {
+    if (this.problems.length >= mostProblems) return;
+    this.problems.push({ path, at: "value", message, expected, ...spanOf(node, 0) });
+  }
+
+  #stop(node: unknown, path: ConfigPath, message: string, expected: string): null {
+    if (!this.#stopped) this.#add(node, path, message, expected);
+    this.#stopped = true;
+    return null;
+  }
+}
+
+/** The place of a path. What the path names beyond the text (a missing key, a filled-in list) is the nearest thing around it. */
+function placeOf(doc: Document.Parsed, path: ConfigPath, at: "key" | "value"): Span {
+  let node: unknown = doc.contents;
+  let span = spanOf(node, 0);
+  for (let depth = 0; depth < path.length; depth++) {
+    if (isAlias(node)) node = node.resolve(doc);
+    const segment = path[depth];
+    if (isSeq(node)) {
+      const item = typeof segment === "number" ? node.items[segment] : undefined;
+      if (item === undefined) break;
+      node = item;
+      span = spanOf(node, span.offset);
+      continue;
+    }
+    if (!isMap(node)) break;
+    const pair = findPair(doc, node.items, String(segment), 0);
+    if (pair === null) {
+      // One object where a list is allowed: `match: {...}` is found by ['match', 0].
+      if (segment === 0) continue;
+      break;
+    }
+    const last = depth === path.length - 1;
+    if (last && at === "key") return spanOf(pair.key, span.offset);
+    node = pair.value;
+    const keySpan = spanOf(pair.key, span.offset);
+    span = node === null ? keySpan : spanOf(node, keySpan.offset);
+  }
+  return span;
+}
+
+function findPair(
+  doc: Document.Parsed,
+  items: readonly Pair[],
+  key: string,
+  depth: number,
+): Pair | null {
+  for (const pair of items) if (!isMerge(pair.key) && keyText(pair.key) === key) return pair;
+  if (depth > 8) return null;
+  for (const pair of items) {
+    if (!isMerge(pair.key)) continue;
+    const value = isAlias(pair.value) ? pair.value.resolve(doc) : pair.value;
+    for (const source of isSeq(value) ? value.items : [value]) {
+      const map = isAlias(source) ? source.resolve(doc) : source;
+      const found = isMap(map) ? findPair(doc, map.items, key, depth + 1) : null;
+      if (found !== null) return found;
+    }
+  }
+  return null;
+}
+
+/** From a node's first character to its last; a value that spans lines is cut when it is printed. */
+function spanOf(node: unknown, fallback: number): Span {
+  const range = typeof node === "object" && node !== null ? (node as Node).range : null;
+  if (range === null || range === undefined) return { offset: fallback, length: 1 };
+  return { offset: range[0], length: Math.max(1, range[1] - range[0]) };
+}
+
+function isMerge(key: unknown): boolean {
+  return (
+    isScalar(key) &&
+    (key.value === "<<" || typeof key.value === "symbol") &&
+    key.type !== "QUOTE_DOUBLE" &&
+    key.type !== "QUOTE_SINGLE"
+  );
+}
+
+function keyText(key: unknown): string | null {
+  if (!isScalar(key)) return null;
+  const value = key.value;
+  if (typeof value === "string") return value;
+  if (typeof value === "number" || typeof value === "boolean")
+    return typeof key.source === "string" ? key.source : String(value);
+  return null;
+}
+
+/** Never through the prototype: `__proto__` is a key like any other, and then an unknown one. */
+function define(target: Record<string, unknown>, key: string, value: unknown): void {
+  Object.defineProperty(target, key, {
+    value,
+    enumerable: true,
+    configurable: true,
+    writable: true,
+  });
+}
+
+/** YAML reads more than JSON allows (comments, trailing commas): a .json file is held to JSON first. */
+function jsonProblem(text: string): PlacedProblem | null {
+  try {
+    JSON.parse(text);
+    return null;
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    const found = /at position (\d+)/.exec(message);
+    const offset = found === null ? text.trimEnd().length : Math.min(Number(found[1]), text.length);
+    const reason = message
+      .replace(/ in JSON at position.*$/s, "")
+      .replace(/, ".*" is not valid JSON$/s, "");
+    return { path: [], at: "value", message: `this is not JSON: ${reason}`, offset, length: 1 };
+  }
+}
+
+function syntaxProblem(
+  text: string,
+  error: {
+    readonly code: string;
+    readonly message: string;
+    readonly pos: readonly [number, number];
+  },
+): PlacedProblem {
+  const offset = Math.min(error.pos[0], text.length);
+  const length = Math.max(1, error.pos[1] - error.pos[0]);
+  const place = { path: [], at: "value" as const, offset, length };
+  if (error.code === "RESOURCE_EXHAUSTION")
+    return {
+      ...place,
+      message: "the file is nested too deeply",
+      expected: `at most ${deepest} levels`,
+    };
+  if (error.code === "MULTIPLE_DOCS")
+    return {
+      ...place,
+      message: "a second YAML document begins here",
+      expected: 'one document: no "---" in the middle',
+    };
+  if (error.code === "TAB_AS_INDENT")
+    return { ...place, message: "a tab stands where spaces are needed", expected: "spaces" };
+  const problem = { ...place, message: `this is not YAML: ${firstLine(error.message)}` };
+  const lineStart = text.lastIndexOf("\n", offset - 1) + 1;
+  const before = text.slice(lineStart, offset + 1);
+  if (/[{[,:]\s*\$\{[^}"']*$/.test(before))
+    return { ...problem, suggestion: 'put quotes around ${...} inside { } and [ ]: "${VAR}"' };
+  return problem;
+}
+
+function firstLine(text: string): string {
+  const line = text.split("\n", 1)[0] ?? "";
+  return line.length > 160 ? `${line.slice(0, 160)}...` : line;
+}
+
+function refuse(offset: number, length: number, message: string, expected?: string): ParsedText {
+  const problem: PlacedProblem = {
+    path: [],
+    at: "value",
+    message,
+    offset,
+    length,
+    ...(expected === undefined ? {} : { expected }),
+  };
+  return { ok: false, problems: [problem] };
+}

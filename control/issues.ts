@@ -1,0 +1,185 @@
+/** Turns the schema's issues into problems in plain words. */
+
+import type { z } from "zod";
+import type { ConfigPath, Problem } from "./config.ts";
+import { orList, show } from "./schema/scalars.ts";
+import type { IssueParams } from "./schema/scalars.ts";
+import { didYouMean } from "./suggest.ts";
+
+/** Per-parse messages are empty, so that a message that is there was written by the schema. */
+export const silent = { error: () => "" };
+
+/** `keysAt` lists the keys that the schema knows at a path, for suggestions. */
+export function toProblems(
+  issues: readonly z.core.$ZodIssue[],
+  data: unknown,
+  keysAt: (path: ConfigPath) => readonly string[],
+): Problem[] {
+  const problems = issues.flatMap((issue) => problemsOf(issue, [], data, keysAt));
+  // `prt: 80` is one mistake, not an unknown key and a missing "port".
+  const misspelt = new Set(
+    problems
+      .filter((problem) => problem.at === "key" && problem.message.startsWith("unknown key"))
+      .map((problem) => problem.path.slice(0, -1).join("\0")),
+  );
+  return problems.filter((problem) => {
+    if (problem.missing !== true) return true;
+    const input = valueAt(data, problem.path);
+    return !misspelt.has(
+      (input === undefined ? problem.path.slice(0, -1) : problem.path).join("\0"),
+    );
+  });
+}
+
+interface Finding extends Problem {
+  /** Something that should be there is not. */
+  readonly missing?: boolean;
+}
+
+function problemsOf(
+  issue: z.core.$ZodIssue,
+  base: ConfigPath,
+  data: unknown,
+  keysAt: (path: ConfigPath) => readonly string[],
+): Finding[] {
+  const path: ConfigPath = [
+    ...base,
+    ...issue.path.map((segment) => (typeof segment === "number" ? segment : String(segment))),
+  ];
+  const input = valueAt(data, path);
+  switch (issue.code) {
+    case "unrecognized_keys": {
+      const known = keysAt(path);
+      return issue.keys.map((key) => unknownKey(path, key, known));
+    }
+    case "invalid_union": {
+      const branch = likelyBranch(issue.errors);
+      if (branch !== null) return branch.flatMap((inner) => problemsOf(inner, path, data, keysAt));
+      return [wrong(path, input, issue.message)];
+    }
+    case "invalid_key":
+      return issue.issues.map((inner) => {
+        const params =
+          inner.code === "custom" ? (inner.params as IssueParams | undefined) : undefined;
+        const expected = params?.expected ?? inner.message;
+        return {
+          path,
+          at: "key",
+          message: params === undefined ? `${show(path.at(-1))} is not a good name` : inner.message,
+          ...(expected === "" ? {} : { expected }),
+        };
+      });
+    case "invalid_element":
+      return issue.issues.flatMap((inner) => problemsOf(inner, path, data, keysAt));
+    case "custom": {
+      const params: IssueParams = issue.params ?? {};
+      return [
+        {
+          path,
+          at: params.at ?? "value",
+          message: issue.message,
+          ...(params.missing === true ? { missing: true } : {}),
+          ...(params.expected === undefined ? {} : { expected: params.expected }),
+          ...(params.suggestion === undefined || params.suggestion === null
+            ? {}
+            : { suggestion: params.suggestion }),
+        },
+      ];
+    }
+    case "invalid_type":
+      return [wrong(path, input, issue.message === "" ? typeWords(issue.expected) : issue.message)];
+    case "invalid_value":
+      return [
+        wrong(path, input, issue.message === "" ? orList(issue.values.map(String)) : issue.message),
+      ];
+    default:
+      return [wrong(path, input, issue.message)];
+  }
+}
+
+function unknownKey(path: ConfigPath, key: string, known: readonly string[]): Problem {
+  const suggestion = didYouMean(key, known);
+  const expected = known.length === 0 ? undefined : `one of ${known.join(", ")}`;
+  return {
+    path: [...path, key],
+    at: "key",
+    message: `unknown key "${key}"`,
+    ...(expected === undefined ? {} : { expected }),
+    ...(suggestion === null ? {} : { suggestion }),
+  };
+}
+
+function wrong(path: ConfigPath, input: unknown, expected: string): Finding {
+  const rest = expected === "" ? {} : { expected };
+  if (input === undefined && path.length > 0)
+    return { path, at: "value", message: `"${path.at(-1)}" is missing`, missing: true, ...rest };
+  const quote = typeof input === "number" || typeof input === "boolean";
+  const suggestion =
+    quote && /\b(text|name|id|host|list of groups)\b/.test(expected)
+      ? { suggestion: `put it in quotes: "${input}"` }
+      : {};
+  return {
+    path,
+    at: "value",
+    message: input === null ? "this is empty" : `${show(input)} is not right here`,
+    ...rest,
+    ...suggestion,
+  };
+}
+
+/** The branch of a union that the value was meant for: the only one whose type fits at the top, else the deepest failure. */
+function likelyBranch(
+  branches: readonly (readonly z.core.$ZodIssue[])[],
+): readonly z.core.$ZodIssue[] | null {
+  const fitting = branches.filter(
+    (issues) =>
+      issues.length > 0 &&
+      !issues.some(
+        (issue) =>
+          issue.path.length === 0 &&
+          (issue.code === "invalid_type" || issue.code === "invalid_value"),
+      ),
+  );
+  const nested = fitting.filter(
+    (issues) =>
+      !issues.every(
+        (issue) =>
+          issue.code === "invalid_union" &&
+          likelyBranch(issue.errors) === null &&
+          issue.path.length === 0,
+      ),
+  );
+  return nested[0] ?? null;
+}
+
+function typeWords(expected: string): string {
+  switch (expected) {
+    case "object":
+    case "record":
+      return "a mapping";
+    case "array":
+      return "a list";
+    case "string":
+      return "a text";
+    case "int":
+    case "number":
+      return "a number";
+    case "boolean":
+      return "true or false";
+    default:
+      return "";
+  }
+}
+
+/** What stands at a path of plain data; one object where a list is allowed is its item 0. */
+export function valueAt(data: unknown, path: ConfigPath): unknown {
+  let value = data;
+  for (const segment of path) {
+    if (typeof value !== "object" || value === null) return undefined;
+    if (!Array.isArray(value) && segment === 0 && !Object.hasOwn(value, "0")) continue;
+    value = Object.hasOwn(value, segment)
+      ? (value as Record<string | number, unknown>)[segment]
+      : undefined;
+  }
+  return value;
+}

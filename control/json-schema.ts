@@ -1,0 +1,133 @@
+/** The JSON Schema of the configuration, for editors and `weft schema`, and the keys known at a place. */
+
+import { z } from "zod";
+import type { ConfigPath } from "./config.ts";
+import { configSchema } from "./schema.ts";
+import { instanceSchema } from "./schema/route.ts";
+
+/** The parts of JSON Schema (2020-12) that are used here. */
+export interface JsonSchema {
+  $schema?: string;
+  $id?: string;
+  title?: string;
+  description?: string;
+  type?: string;
+  enum?: unknown[];
+  const?: unknown;
+  default?: unknown;
+  pattern?: string;
+  examples?: unknown[];
+  minimum?: number;
+  maximum?: number;
+  minItems?: number;
+  properties?: Record<string, JsonSchema>;
+  required?: string[];
+  additionalProperties?: boolean | JsonSchema;
+  propertyNames?: JsonSchema;
+  items?: JsonSchema;
+  anyOf?: JsonSchema[];
+  deprecated?: boolean;
+  "x-weft-not-yet"?: boolean;
+  "x-weft-expected"?: string;
+  "x-weft-later"?: string[];
+}
+
+let made: JsonSchema | null = null;
+
+/** Draft 2020-12. Where a number or a boolean stands, `"${VAR}"` may stand too. What is not built yet is marked `x-weft-not-yet`. */
+export function jsonSchema(): JsonSchema {
+  made ??= {
+    $schema: "https://json-schema.org/draft/2020-12/schema",
+    title: "weft configuration",
+    ...tidy(toJson(configSchema)),
+  };
+  return made;
+}
+
+/** The keys that may stand in the mapping at a path, in the order of the schema; empty when any may. */
+export function keysAt(path: ConfigPath): readonly string[] {
+  let places: JsonSchema[] = [jsonSchema()];
+  for (const segment of path) places = places.flatMap((place) => step(place, segment));
+  const keys = new Set(
+    places.flatMap(branches).flatMap((place) => Object.keys(place.properties ?? {})),
+  );
+  keys.delete("$schema");
+  return [...keys];
+}
+
+function step(place: JsonSchema, segment: string | number): JsonSchema[] {
+  return branches(place).flatMap((branch) => {
+    if (typeof segment === "number")
+      return branch.items === undefined
+        ? branch.properties === undefined
+          ? []
+          : [branch]
+        : [branch.items];
+    const property =
+      branch.properties !== undefined && Object.hasOwn(branch.properties, segment)
+        ? branch.properties[segment]
+        : undefined;
+    if (property !== undefined) return [property];
+    return typeof branch.additionalProperties === "object" ? [branch.additionalProperties] : [];
+  });
+}
+
+function branches(place: JsonSchema): JsonSchema[] {
+  return place.anyOf === undefined ? [place] : [place, ...place.anyOf.flatMap(branches)];
+}
+
+function toJson(schema: z.ZodType): JsonSchema {
+  const made = z.toJSONSchema(schema, {
+    io: "input",
+    unrepresentable: "any",
+    override: ({ zodSchema, jsonSchema: json }) => {
+      const meta = z.globalRegistry.get(zodSchema as unknown as z.ZodType) as
+        | Record<string, unknown>
+        | undefined;
+      if (meta === undefined) return;
+      if (meta["weftNotYet"] instanceof z.ZodType) {
+        const inner = toJson(meta["weftNotYet"]);
+        Object.assign(json, inner, { "x-weft-not-yet": true });
+      }
+      if (meta["weftPlugin"] === true) Object.assign(json, pluginJson());
+      if (typeof meta["weftExpected"] === "string")
+        Object.assign(json, { "x-weft-expected": meta["weftExpected"] });
+      if (Array.isArray(meta["weftLater"]))
+        Object.assign(json, { "x-weft-later": meta["weftLater"] });
+    },
+  }) as JsonSchema;
+  delete made.$schema;
+  return made;
+}
+
+function pluginJson(): JsonSchema {
+  const instance = toJson(instanceSchema);
+  return { anyOf: [{ type: "string" }, { ...instance, additionalProperties: true }] };
+}
+
+/** Drops what only weft reads, and lets `"${VAR}"` stand for numbers and booleans. */
+function tidy(schema: JsonSchema): JsonSchema {
+  const out: Record<string, unknown> = {};
+  for (const [key, value] of Object.entries(schema)) {
+    if (key.startsWith("weft") || value === "") continue;
+    out[key] = value;
+  }
+  const place = out as JsonSchema;
+  if (place.properties !== undefined)
+    place.properties = Object.fromEntries(
+      Object.entries(place.properties).map(([key, one]) => [key, tidy(one)]),
+    );
+  if (typeof place.additionalProperties === "object")
+    place.additionalProperties = tidy(place.additionalProperties);
+  if (place.items !== undefined) place.items = tidy(place.items);
+  if (place.anyOf !== undefined) place.anyOf = place.anyOf.map(tidy);
+  if (place.type === "integer" || place.type === "number" || place.type === "boolean") {
+    const { description, default: fallback, ...rest } = place;
+    return {
+      ...(description === undefined ? {} : { description }),
+      ...(fallback === undefined ? {} : { default: fallback }),
+      anyOf: [rest, { type: "string", pattern: "^\\$\\{" }],
+    };
+  }
+  return place;
+}

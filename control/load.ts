@@ -1,0 +1,285 @@
+/** Reads a configuration file into `Config`, or says what is wrong with it and where. Never throws for bad input. */
+
+import { open } from "node:fs/promises";
+import { dirname, extname, resolve } from "node:path";
+import type { Config, ConfigPath, Problem } from "./config.ts";
+import { largestBytes, parseText } from "./document.ts";
+import type { ParsedText, Span } from "./document.ts";
+import { expandEnv } from "./env.ts";
+import { checkFiles } from "./files.ts";
+import { silent, toProblems, valueAt } from "./issues.ts";
+import { keysAt } from "./json-schema.ts";
+import { importConfig } from "./module.ts";
+import { Locator, sortProblems } from "./problems.ts";
+import type { LocatedProblem } from "./problems.ts";
+import { configSchema } from "./schema.ts";
+import { checkMode, checkWhole } from "./semantics.ts";
+import { toConfig } from "./to-config.ts";
+
+export { formatProblems } from "./problems.ts";
+export type { LocatedProblem } from "./problems.ts";
+
+/** `check` asks for neither block. */
+export type LoadMode = "gateway" | "mesh" | "check";
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Where a configuration came from: enough to find the place of a problem that is met later. Plain data. */
+export interface ConfigSource {
+  /** As the user named it. */
+  readonly file: string;
+  readonly format: "yaml" | "json" | "module";
+  /** Empty for a module. */
+  readonly text: string;
+}
+
+export type LoadResult =
+  | {
+      readonly ok: true;
+      readonly config: Config;
+      readonly source: ConfigSource;
+      readonly warnings: readonly LocatedProblem[];
+    }
+  | {
+      readonly ok: false;
+      readonly problems: readonly LocatedProblem[];
+      readonly source: ConfigSource;
+    };
+
+/**
+ * Loads a `.yaml`, `.yml`, `.json`, `.ts`, `.mts`, `.js` or `.mjs` file; any other ending is read as YAML.
+ * Relative paths inside start at the file's folder. Files it names must be readable.
+ */
+export async function loadConfig(
+  file: string,
+  options: { readonly mode: LoadMode; readonly env: Environment },
+): Promise<LoadResult> {
+  const format = formatOf(file);
+  const source: ConfigSource = { file, format, text: "" };
+  const path = resolve(file);
+  const read = await readText(path);
+  if (!read.ok) return { ok: false, source, problems: locate(source, [read.problem]) };
+  if (format !== "module") return parseConfigText(read.text, { file, format, ...options });
+  const loaded = await importConfig(path, options.env);
+  if (!loaded.ok) return { ok: false, source, problems: locate(source, [loaded.problem]) };
+  return finish({ data: loaded.value, source, strings: null, place: null, ...options });
+}
+
+/** The same for a text at hand, as `PUT /config` has it; `file` names it in problems, and its folder is where relative paths start. */
+export async function parseConfigText(
+  text: string,
+  options: {
+    readonly file: string;
+    readonly format: "yaml" | "json";
+    readonly mode: LoadMode;
+    readonly env: Environment;
+  },
+): Promise<LoadResult> {
+  const source: ConfigSource = { file: options.file, format: options.format, text };
+  const parsed = parseText(text.replace(/^\ufeff/, " "), options.format);
+  if (!parsed.ok) {
+    const locator = new Locator(options.file, text);
+    return {
+      ok: false,
+      source,
+      problems: sortProblems(parsed.problems.map((problem) => locator.locate(problem, problem))),
+    };
+  }
+  return finish({
+    data: parsed.data,
+    source,
+    strings: parsed.strings,
+    place: parsed.place,
+    mode: options.mode,
+    env: options.env,
+  });
+}
+
+/** Finds the places of problems met later (in compiling, in plugin options), the earliest first. */
+export function locate(source: ConfigSource, problems: readonly Problem[]): LocatedProblem[] {
+  if (problems.length === 0) return [];
+  const parsed: ParsedText | null =
+    source.format === "module" || source.text === ""
+      ? null
+      : parseText(source.text.replace(/^\ufeff/, " "), source.format);
+  return place(source, problems, parsed?.ok === true ? parsed.place : null);
+}
+
+function place(
+  source: ConfigSource,
+  problems: readonly Problem[],
+  find: ((path: ConfigPath, at: "key" | "value") => Span) | null,
+): LocatedProblem[] {
+  if (find === null)
+    return problems.map((problem) => ({
+      ...problem,
+      file: source.file,
+      line: 0,
+      column: 0,
+      source: "",
+      length: 0,
+    }));
+  const locator = new Locator(source.file, source.text);
+  return sortProblems(
+    problems.map((problem) => locator.locate(problem, find(problem.path, problem.at))),
+  );
+}
+
+interface Unfinished {
+  readonly data: unknown;
+  readonly source: ConfigSource;
+  readonly strings: readonly ConfigPath[] | null;
+  readonly place: ((path: ConfigPath, at: "key" | "value") => Span) | null;
+  readonly mode: LoadMode;
+  readonly env: Environment;
+}
+
+async function finish(work: Unfinished): Promise<LoadResult> {
+  const { source } = work;
+  const fail = (problems: readonly Problem[]): LoadResult => ({
+    ok: false,
+    source,
+    problems: place(source, problems, work.place),
+  });
+  if (typeof work.data !== "object" || work.data === null || Array.isArray(work.data)) {
+    return fail([
+      {
+        path: [],
+        at: "value",
+        message: "a configuration is a mapping",
+        expected: "keys such as gateway, services and routes",
+      },
+    ]);
+  }
+  const unset = expandAll(work.data, work.strings ?? stringPaths(work.data), work.env);
+  const expanded = work.strings ?? [];
+  let found = configSchema.safeParse(work.data, silent);
+  if (
+    !found.success &&
+    retype(work.data, toProblems(found.error.issues, work.data, keysAt), expanded)
+  )
+    found = configSchema.safeParse(work.data, silent);
+  if (!found.success || unset.length > 0) {
+    const wrong = found.success ? [] : toProblems(found.error.issues, work.data, keysAt);
+    return fail([
+      ...unset,
+      ...wrong.filter((problem) => !unset.some((one) => isBelow(problem.path, one.path))),
+    ]);
+  }
+  const config = toConfig(found.data, dirname(resolve(source.file)), work.mode);
+  // One layer after the other: a missing file is no news while the text itself is wrong.
+  for (const layer of [
+    () => checkWhole(config),
+    () => checkMode(config, work.mode),
+    () => checkFiles(config),
+  ]) {
+    const problems = await layer();
+    if (problems.length > 0) return fail(problems);
+  }
+  return { ok: true, config, source, warnings: [] };
+}
+
+/** Replaces `${VAR}` in place. What cannot be expanded is a problem. */
+function expandAll(data: object, paths: readonly ConfigPath[], env: Environment): Problem[] {
+  const problems: Problem[] = [];
+  for (const path of paths) {
+    const parent = valueAt(data, path.slice(0, -1));
+    const key = path.at(-1);
+    if (typeof parent !== "object" || parent === null || key === undefined) continue;
+    const holder = parent as Record<string | number, unknown>;
+    const text = holder[key];
+    if (typeof text !== "string") continue;
+    const expansion = expandEnv(text, env);
+    if (expansion.ok) holder[key] = expansion.text;
+    else
+      problems.push({
+        path,
+        at: "value",
+        message: expansion.message,
+        expected: expansion.expected,
+      });
+  }
+  return problems;
+}
+
+/** `port: ${PORT}` is a number though a variable is a text: read again as one where the schema wants one. True when anything changed. */
+function retype(
+  data: object,
+  problems: readonly Problem[],
+  expanded: readonly ConfigPath[],
+): boolean {
+  const known = new Set(expanded.map((path) => path.join("\0")));
+  let changed = false;
+  for (const { path } of problems) {
+    if (!known.has(path.join("\0"))) continue;
+    const holder = valueAt(data, path.slice(0, -1)) as Record<string | number, unknown>;
+    const key = path.at(-1) ?? "";
+    const text = holder[key];
+    if (typeof text !== "string") continue;
+    if (/^-?\d{1,15}(?:\.\d{1,15})?$/.test(text)) holder[key] = Number(text);
+    else if (text === "true" || text === "false") holder[key] = text === "true";
+    else continue;
+    changed = true;
+  }
+  return changed;
+}
+
+function stringPaths(data: unknown, path: ConfigPath = [], found: ConfigPath[] = []): ConfigPath[] {
+  if (typeof data === "string") {
+    if (data.includes("${")) found.push(path);
+  } else if (Array.isArray(data))
+    data.forEach((item, index) => stringPaths(item, [...path, index], found));
+  else if (typeof data === "object" && data !== null)
+    for (const [key, item] of Object.entries(data)) stringPaths(item, [...path, key], found);
+  return found;
+}
+
+function isBelow(path: ConfigPath, top: ConfigPath): boolean {
+  return top.every((segment, index) => path[index] === segment);
+}
+
+function formatOf(file: string): ConfigSource["format"] {
+  const extension = extname(file).toLowerCase();
+  if (extension === ".json") return "json";
+  return [".ts", ".mts", ".js", ".mjs"].includes(extension) ? "module" : "yaml";
+}
+
+/** Reads no more than the largest file that is taken, whatever the file claims to be. */
+async function readText(
+  path: string,
+): Promise<{ ok: true; text: string } | { ok: false; problem: Problem }> {
+  const fail = (message: string, expected: string) => ({
+    ok: false as const,
+    problem: { path: [], at: "value" as const, message, expected },
+  });
+  try {
+    const handle = await open(path, "r");
+    try {
+      const info = await handle.stat();
+      if (!info.isFile()) return fail("this is not a file", "a configuration file");
+      if (info.size > largestBytes)
+        return fail(
+          `the file is too large: ${Math.ceil(info.size / 1024 / 1024)} MiB`,
+          `at most ${largestBytes / 1024 / 1024} MiB`,
+        );
+      const bytes = await handle.readFile();
+      return {
+        ok: true,
+        text: new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes),
+      };
+    } finally {
+      await handle.close();
+    }
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code;
+    if (code === "ENOENT")
+      return fail("the file does not exist", "a configuration file; -c FILE names another");
+    if (code === "EACCES") return fail("the file may not be read", "read permission");
+    if (code === "EISDIR") return fail("this is a folder", "a configuration file");
+    if (code === "ERR_ENCODING_INVALID_ENCODED_DATA")
+      return fail("the file is not UTF-8", "a text file in UTF-8");
+    return fail(
+      `the file cannot be read: ${error instanceof Error ? error.message : String(error)}`,
+      "a readable file",
+    );
+  }
+}

@@ -1,0 +1,95 @@
+/** The schema of the edge: listeners, TLS, limits. */
+
+import { z } from "zod";
+import {
+  choice,
+  duration,
+  flag,
+  hostPattern,
+  name,
+  notYet,
+  size,
+  text,
+  whole,
+  refuse,
+  isHostName,
+} from "./scalars.ts";
+import { isIP } from "node:net";
+
+const file = (what: string) => text(`the file of ${what}`);
+
+const tls = z.strictObject({
+  certificates: z
+    .array(
+      z.strictObject({
+        cert: file("a certificate chain (PEM)").meta({ description: "PEM, leaf first." }),
+        key: file("a private key (PEM)").meta({ description: "PEM." }),
+      }),
+      { error: "a list such as [{ cert: api.crt, key: api.key }]" },
+    )
+    .min(1, { error: "at least one certificate" })
+    .meta({
+      description: "Chosen by SNI; the first one is the default. Reloaded when the files change.",
+    }),
+  clientAuth: z
+    .strictObject({
+      ca: file("the authorities of the clients (PEM)").meta({
+        description: "Who may sign client certificates.",
+      }),
+      mode: choice(["require", "optional"]).default("require"),
+    })
+    .optional()
+    .meta({ description: "Asks for client certificates." }),
+});
+
+const host = z.string({ error: "an IP address or a host name" }).superRefine((value, ctx) => {
+  if (isIP(value) === 0 && (!isHostName(value) || /^[\d.]+$/.test(value)))
+    refuse(ctx, `"${value}" is not an address to listen on`, {
+      expected: "an IP address or a host name",
+    });
+});
+
+const listener = z.strictObject({
+  name: name("a name")
+    .optional()
+    .meta({ description: "In logs and metrics. Default: port-<port>." }),
+  host: host.optional().meta({ description: "Default: every address, IPv6 and IPv4." }),
+  port: whole(0, 65535).meta({ description: "0 takes a free one." }),
+  protocol: choice(["http"], ["tcp", "tls"]).default("http"),
+  tls: tls.optional().meta({ description: "Terminates TLS here." }),
+  proxyProtocol: flag()
+    .default(false)
+    .meta({ description: "Each connection must begin with a PROXY protocol header (v1 or v2)." }),
+  to: notYet(z.string()).meta({ description: "The service of a tcp listener." }),
+  sni: notYet(z.record(hostPattern(), z.string())).meta({
+    description: "The services of a tls listener.",
+  }),
+});
+
+const limits = z.strictObject({
+  connections: whole(1, 10_000_000)
+    .default(10_000)
+    .meta({ description: "Open connections over all listeners." }),
+  headerBytes: size({ min: 1024, max: 1024 * 1024 })
+    .default(60 * 1024)
+    .meta({ description: "The head of a request; more is 431.", default: "60KiB" }),
+  headerCount: whole(10, 10_000).default(100).meta({ description: "Header fields; more is 431." }),
+  headerTimeout: duration({ minMs: 1 })
+    .default(10_000)
+    .meta({ description: "A whole head must have come by then.", default: "10s" }),
+  idleTimeout: duration({ minMs: 1 })
+    .default(75_000)
+    .meta({ description: "A connection without a request is closed after this.", default: "75s" }),
+});
+
+export const gatewaySchema = z.strictObject({
+  listeners: z
+    .array(listener, { error: "a list of listeners" })
+    .min(1, { error: "at least one listener, such as { port: 8080 }" })
+    .meta({ description: "Where requests come in." }),
+  trustedHops: whole(0, 100)
+    .default(0)
+    .meta({ description: "How many proxies in front are believed (X-Forwarded-*, Forwarded)." }),
+  zone: notYet(z.string()).meta({ description: "Where this proxy stands." }),
+  limits: limits.prefault({}).meta({ description: "Bounds on what strangers may do." }),
+});

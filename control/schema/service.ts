@@ -1,0 +1,109 @@
+/** The schema of services: endpoints, TLS to them, health checks. */
+
+import { z } from "zod";
+import { policyUse } from "./policy.ts";
+import {
+  address,
+  choice,
+  duration,
+  flag,
+  hostPattern,
+  name,
+  notYet,
+  path,
+  refuse,
+  text,
+  whole,
+} from "./scalars.ts";
+
+const endpoint = z
+  .union(
+    [
+      address(),
+      z.strictObject({
+        address: address(),
+        weight: whole(0, 1_000_000)
+          .default(1)
+          .meta({ description: "Its share beside the others; 0: no new requests." }),
+        zone: notYet(z.string()).meta({ description: "Where it stands." }),
+        priority: notYet(z.int()).meta({
+          description: "A higher number is used when the lower ones are down.",
+        }),
+      }),
+    ],
+    { error: "an address such as 127.0.0.1:3001, or { address, weight }" },
+  )
+  .transform((value) =>
+    "text" in value
+      ? { address: value, weight: 1 }
+      : { address: value.address, weight: value.weight },
+  );
+
+const tls = z.strictObject({
+  ca: text("the file of an authority (PEM)")
+    .optional()
+    .meta({
+      description: "Who signs the endpoints’ certificates. Default: the system’s authorities.",
+    }),
+  serverName: hostPattern()
+    .optional()
+    .meta({ description: "The name asked for (SNI) and checked. Default: the endpoint’s host." }),
+});
+
+export const healthSchema = z.strictObject({
+  path: path().default("/healthz").meta({ description: "Asked with GET; 200 to 399 is healthy." }),
+  interval: duration({ minMs: 10 })
+    .default(5000)
+    .meta({ description: "Between checks of one endpoint.", default: "5s" }),
+  timeout: duration({ minMs: 1 })
+    .default(1000)
+    .meta({ description: "Of one check.", default: "1s" }),
+  healthy: whole(1, 1000)
+    .default(2)
+    .meta({ description: "Successes in a row that bring it back." }),
+  unhealthy: whole(1, 1000).default(3).meta({ description: "Failures in a row that take it out." }),
+});
+
+const service = z
+  .strictObject({
+    endpoints: z
+      .array(endpoint, { error: "a list of addresses" })
+      .optional()
+      .meta({ description: "Addresses. An empty list answers 503." }),
+    discover: notYet(z.string()).meta({
+      description:
+        "Where the endpoints are learned: dns:, srv:, registry:, etcd:, consul:, kubernetes:.",
+    }),
+    protocol: choice(["http1"], ["http2", "auto", "tcp"])
+      .default("http1")
+      .meta({ description: "Spoken to the endpoints." }),
+    tls: tls
+      .optional()
+      .meta({ description: "Speaks TLS to the endpoints; {} is enough for a public name." }),
+    mtls: flag()
+      .optional()
+      .meta({
+        description:
+          "Speaks mTLS with this workload’s mesh identity. Default: true in a mesh, false in a gateway.",
+      }),
+    policy: policyUse.optional(),
+    health: healthSchema.optional().meta({ description: "Asks each endpoint whether it is well." }),
+  })
+  .superRefine((value, ctx) => {
+    if (value.endpoints === undefined)
+      refuse(ctx, '"endpoints" is missing', {
+        expected: "a list of addresses, such as [127.0.0.1:3001]",
+        missing: true,
+      });
+    if (value.tls !== undefined && value.mtls === true)
+      refuse(ctx, '"tls" cannot stand beside mtls: true', { expected: "one of them" }, ["tls"]);
+    if (value.tls?.serverName?.startsWith("*.") === true)
+      refuse(ctx, "a wildcard is not a name to ask for", { expected: "one host name" }, [
+        "tls",
+        "serverName",
+      ]);
+  });
+
+export const servicesSchema = z
+  .record(name("the name of a service"), service, { error: "a mapping of names to services" })
+  .meta({ description: "Named sets of endpoints." });
