@@ -37,7 +37,7 @@ export function parseText(text: string, format: "yaml" | "json"): ParsedText {
     return refuse(0, 0, "the file is too large", `at most ${largestBytes / 1024 / 1024} MiB`);
   if (text.trim() === "")
     return refuse(0, 0, "the configuration is empty", 'at least a "gateway" or a "mesh" block');
-  const binary = text.search(/[\0-\x08\x0e-\x1f]/);
+  const binary = text.search(/(?![\t\n\v\f\r\x85])\p{Cc}/u);
   if (binary !== -1)
     return refuse(binary, 1, "the file holds a control character", "a text file in UTF-8");
   if (format === "json") {

@@ -36,16 +36,12 @@ export const meshSchema = z.strictObject({
     description: "This workload; its identity is spiffe://<trustDomain>/service/<service>.",
   }),
   app: address().optional().meta({ description: "Where inbound requests go." }),
-  outbound: listenAddress()
-    .optional()
-    .meta({
-      description: "The app’s calls to services, by Host. In a mesh, default: 127.0.0.1:15001.",
-    }),
-  inbound: listenAddress()
-    .optional()
-    .meta({
-      description: "The peers’ calls, mTLS. In a mesh with an app, default: 0.0.0.0:15006.",
-    }),
+  outbound: listenAddress().optional().meta({
+    description: "The app’s calls to services, by Host. In a mesh, default: 127.0.0.1:15001.",
+  }),
+  inbound: listenAddress().optional().meta({
+    description: "The peers’ calls, mTLS. In a mesh with an app, default: 0.0.0.0:15006.",
+  }),
   advertise: address().optional().meta({ description: "The inbound address as peers reach it." }),
   trustDomain: trustDomain.default("weft.local"),
   mtls: choice(["strict", "permissive"])
@@ -78,7 +74,7 @@ const caller = z.string({ error: callerExpected }).superRefine((value, ctx) => {
 });
 
 const pathPattern = z.string({ error: "a path such as /orders/*" }).superRefine((value, ctx) => {
-  if (/^\/[^\s?#*\0-\x1f\x7f]*\*?$/.test(value)) return;
+  if (/^\/[^\s?#*\p{Cc}]*\*?$/u.test(value)) return;
   refuse(ctx, `${show(value)} is not a path pattern`, {
     expected: 'a path that begins with "/", with "*" only at its end',
   });

@@ -24,7 +24,7 @@ export function regexFault(pattern: string): string | null {
 /** Null: nothing. */
 export function templateFault(template: string): string | null {
   if (!template.startsWith("/")) return 'a template begins with "/"';
-  if (/[\s?#\0-\x1f\x7f]/.test(template))
+  if (/[\s?#\p{Cc}]/u.test(template))
     return 'a template holds no "?", "#", space or control character';
   const seen = new Set<string>();
   for (const element of template.slice(1).split("/")) {

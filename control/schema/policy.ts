@@ -22,12 +22,10 @@ const retryOn = z
 
 const retry = z
   .strictObject({
-    attempts: whole(0, 10)
-      .optional()
-      .meta({
-        description:
-          "Tries beyond the first; 0 turns retries off. Default: 1 in a gateway, 2 in a mesh.",
-      }),
+    attempts: whole(0, 10).optional().meta({
+      description:
+        "Tries beyond the first; 0 turns retries off. Default: 1 in a gateway, 2 in a mesh.",
+    }),
     on: z.array(retryOn, { error: "a list of reasons" }).optional().meta({
       description:
         "What is tried again, when that is safe (nothing was sent, or the method is idempotent, or there is an idempotency-key; and the body can be replayed). Default: connect-failure, reset-before-response, refused-stream, 502, 503, 504.",
@@ -60,12 +58,10 @@ const retry = z
 /** A policy as written: every key is optional; what is left out comes from the next one out (route, service, `default`). */
 export const policySchema = z
   .strictObject({
-    timeout: duration()
-      .optional()
-      .meta({
-        description:
-          "From the end of the request to the head of the answer, retries included. 0: none. Default: 15s.",
-      }),
+    timeout: duration().optional().meta({
+      description:
+        "From the end of the request to the head of the answer, retries included. 0: none. Default: 15s.",
+    }),
     totalTimeout: duration()
       .optional()
       .meta({ description: "The whole exchange, bodies included. Default: none." }),
@@ -75,11 +71,9 @@ export const policySchema = z
     connectTimeout: duration()
       .optional()
       .meta({ description: "To a connected endpoint, TLS included." }),
-    idleTimeout: duration()
-      .optional()
-      .meta({
-        description: "No byte in either direction for this long ends the exchange. Default: 5m.",
-      }),
+    idleTimeout: duration().optional().meta({
+      description: "No byte in either direction for this long ends the exchange. Default: 5m.",
+    }),
     retry: retry.optional(),
     hedge: notYet(z.union([z.literal("off"), z.strictObject({ after: z.string() })])).meta({
       description: "A second try when the first is slow.",
@@ -116,19 +110,15 @@ export const policySchema = z
           description: "Requests in the window before the rate counts.",
         }),
         window: notYet(z.string()).meta({ description: "The window of the success rate." }),
-        base: duration({ minMs: 1 })
-          .optional()
-          .meta({
-            description: "The first ejection lasts this long; doubles each time. Default: 1s.",
-          }),
+        base: duration({ minMs: 1 }).optional().meta({
+          description: "The first ejection lasts this long; doubles each time. Default: 1s.",
+        }),
         max: duration({ minMs: 1 })
           .optional()
           .meta({ description: "The longest ejection. Default: 60s." }),
-        maxEjectedPct: number(0, 100)
-          .optional()
-          .meta({
-            description: "At most this share of the endpoints is out at once. Default: 50.",
-          }),
+        maxEjectedPct: number(0, 100).optional().meta({
+          description: "At most this share of the endpoints is out at once. Default: 50.",
+        }),
       })
       .optional()
       .meta({ description: "Takes an endpoint that keeps failing out for a while." }),

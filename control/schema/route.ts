@@ -294,12 +294,9 @@ export const pluginsSchema = z.array(pluginUse, { error: "a list of plugins" });
 
 export const routeSchema = z
   .strictObject({
-    name: name("a name")
-      .optional()
-      .meta({
-        description:
-          "In logs, metrics and `weft explain`. Default: route-1, route-2, ... by place.",
-      }),
+    name: name("a name").optional().meta({
+      description: "In logs, metrics and `weft explain`. Default: route-1, route-2, ... by place.",
+    }),
     hosts: z
       .array(hostPattern(), { error: "a list of hosts" })
       .default([])
@@ -312,12 +309,10 @@ export const routeSchema = z
       .meta({ description: "A service, or several with weights (exact over time)." }),
     redirect: redirect.optional().meta({ description: "Answers with a redirect." }),
     respond: respond.optional().meta({ description: "Answers with this." }),
-    app: text("a module file")
-      .optional()
-      .meta({
-        description:
-          "A module whose default export is a Hono app, or anything with fetch(), run in process.",
-      }),
+    app: text("a module file").optional().meta({
+      description:
+        "A module whose default export is a Hono app, or anything with fetch(), run in process.",
+    }),
     rewrite: rewrite.optional().meta({ description: "What goes upstream; the query is kept." }),
     mirror: notYet(z.strictObject({ service: z.string(), percent: z.number() })).meta({
       description: "A copy to another service.",

@@ -264,7 +264,7 @@ function hostHint(value: string): string | null {
 export function path() {
   const expected = 'a path that begins with "/"';
   return parsed(expected, "^/[^\\s?#]*$", (value, ctx): string => {
-    if (/^\/[^\s?#\0-\x1f\x7f]*$/.test(value)) return value;
+    if (/^\/[^\s?#\p{Cc}]*$/u.test(value)) return value;
     const suggestion = /^[^/\s?#][^\s?#]*$/.test(value) ? `did you mean "/${value}"?` : null;
     return refuse(ctx, `${show(value)} is not a path`, {
       expected: `${expected} and holds no "?", "#" or space`,

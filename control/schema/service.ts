@@ -40,11 +40,9 @@ const endpoint = z
   );
 
 const tls = z.strictObject({
-  ca: text("the file of an authority (PEM)")
-    .optional()
-    .meta({
-      description: "Who signs the endpoints’ certificates. Default: the system’s authorities.",
-    }),
+  ca: text("the file of an authority (PEM)").optional().meta({
+    description: "Who signs the endpoints’ certificates. Default: the system’s authorities.",
+  }),
   serverName: hostPattern()
     .optional()
     .meta({ description: "The name asked for (SNI) and checked. Default: the endpoint’s host." }),
@@ -80,12 +78,10 @@ const service = z
     tls: tls
       .optional()
       .meta({ description: "Speaks TLS to the endpoints; {} is enough for a public name." }),
-    mtls: flag()
-      .optional()
-      .meta({
-        description:
-          "Speaks mTLS with this workload’s mesh identity. Default: true in a mesh, false in a gateway.",
-      }),
+    mtls: flag().optional().meta({
+      description:
+        "Speaks mTLS with this workload’s mesh identity. Default: true in a mesh, false in a gateway.",
+    }),
     policy: policyUse.optional(),
     health: healthSchema.optional().meta({ description: "Asks each endpoint whether it is well." }),
   })
