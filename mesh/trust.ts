@@ -42,7 +42,11 @@ function inboundLines(req: RequestHead, conn: ConnectionInfo): string {
   const line = `x-weft-peer: ${conn.peer.id}\r\n`;
   const { headers } = req;
   for (let i = 0; i < headers.count; i++) {
-    if (headers.kinds[i] === Kind.weft && headers.nameIs(i, consumerField) && !headers.isReplaced(consumerField)) {
+    if (
+      headers.kinds[i] === Kind.weft &&
+      headers.nameIs(i, consumerField) &&
+      !headers.isReplaced(consumerField)
+    ) {
       return `${line}${consumerField}: ${headers.valueAt(i)}\r\n`;
     }
   }

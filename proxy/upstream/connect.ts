@@ -40,6 +40,8 @@ export interface DialIdentity {
   readonly context: tls.SecureContext;
   /** Null when the other side is `expectedId`; else a sentence that starts with the reason word. It logs and counts the refusal. */
   refusal(socket: tls.TLSSocket, expectedId: string): string | null;
+  /** The other side does not speak TLS: logs and counts that, and says it. */
+  plainText(where: string): string;
 }
 
 export interface UpstreamTlsOptions {
@@ -233,17 +235,24 @@ class Dialling extends Timed {
     if (this.done === null || this.transport !== transport) return;
     this.transport = null;
     if (this.phase === "tls") {
-      // a session that the other side no longer likes must not be offered again
-      forgetSession(this.target);
-      const words = error === null ? "closed during the handshake" : tlsInWords(error);
+      const words = this.tlsFailure(error);
       this.fail(
-        new ProxyError("upstream-tls", `connect ${this.where}: TLS: ${words}`, retryable(error)),
+        new ProxyError("upstream-tls", `connect ${this.where}: ${words}`, retryable(error)),
       );
     } else if (this.tried < this.addresses.length) this.tryNext();
     else {
       const code = codeOf(error) === "ETIMEDOUT" ? "connect-timeout" : "connect-refused";
       this.fail(new ProxyError(code, `connect ${this.where}: ${inWords(error)}`, retryable(error)));
     }
+  }
+
+  private tlsFailure(error: Error | null): string {
+    const secure = this.target.tls;
+    // a session that the other side no longer likes must not be offered again
+    forgetSession(this.target);
+    if (secure?.kind === "mesh" && notTls.has(codeOf(error)))
+      return secure.identity.plainText(this.where);
+    return `TLS: ${error === null ? "closed during the handshake" : tlsInWords(error)}`;
   }
 
   private fail(error: ProxyError): void {
@@ -304,6 +313,12 @@ function inWords(error: Error | null): string {
   if (error === null) return "closed before it was open";
   return connectWords[codeOf(error)] ?? error.message;
 }
+
+/** What OpenSSL says when the answer to its first message is not a TLS record. */
+const notTls: ReadonlySet<string> = new Set([
+  "ERR_SSL_WRONG_VERSION_NUMBER",
+  "ERR_SSL_PACKET_LENGTH_TOO_LONG",
+]);
 
 const tlsWords: Readonly<Record<string, string>> = {
   CERT_HAS_EXPIRED: "its certificate has expired",
