@@ -51,6 +51,15 @@ export type RetryVerdict =
   | "deadline"
   | "response-started";
 
+/** CONTRACT sections 2 and 8; `attempts` is 1 at the edge and 2 in the mesh. */
+export const defaultRetry = {
+  on: ["connect-failure", "reset-before-response", "refused-stream", "502", "503", "504"],
+  backoffBaseMs: 25,
+  backoffMaxMs: 250,
+  budgetPct: 20,
+  budgetFloorPerS: 10,
+} as const;
+
 const idempotent = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "QUERY"]);
 
 /** RFC 9110 section 9.2.2; QUERY is safe by its draft. */
@@ -58,13 +67,17 @@ export function isIdempotent(method: string): boolean {
   return idempotent.has(method);
 }
 
+/** True when the policy names this failure. A try that timed out is a 504 that weft saw coming. */
+function isRetried(on: ReadonlySet<string>, kind: FailureKind, status: number): boolean {
+  if (kind === "status") return on.has(String(status));
+  return on.has(kind) || (kind === "attempt-timeout" && on.has("504"));
+}
+
 /** The budget is asked separately, and only after this says `retry`. */
 export function judgeRetry(policy: RetryPolicy, failed: FailedTry): RetryVerdict {
   if (failed.responseStarted) return "response-started";
   if (failed.advice === "fail") return "none";
-  const wanted =
-    failed.advice === "retry" ||
-    policy.on.has(failed.kind === "status" ? String(failed.status) : failed.kind);
+  const wanted = failed.advice === "retry" || isRetried(policy.on, failed.kind, failed.status);
   if (!wanted || policy.attempts === 0) return "none";
   if (failed.tries > policy.attempts) return "attempts";
   if (!failed.nothingSent && !isIdempotent(failed.method) && !failed.hasIdempotencyKey)

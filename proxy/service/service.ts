@@ -22,6 +22,8 @@ export interface HealthSpec {
 /** What the configuration says of a service. */
 export interface ServiceSpec {
   readonly name: string;
+  /** What it is known by among all services; default: the name. A sidecar's own app may share its name with a service. */
+  readonly key?: string;
   readonly endpoints: readonly EndpointSpec[];
   readonly balance: BalancerName;
   readonly ejection: EjectionPolicy;

@@ -69,7 +69,7 @@ export class ServiceSet {
   prepare(specs: readonly ServiceSpec[]): PreparedServices {
     const services = new Map<string, Service>();
     for (const spec of specs)
-      services.set(spec.name, this.live.get(spec.name) ?? new Service(spec, this.env));
+      services.set(keyOf(spec), this.live.get(keyOf(spec)) ?? new Service(spec, this.env));
     return { services, activate: () => this.activate(specs, services) };
   }
 
@@ -109,8 +109,8 @@ export class ServiceSet {
       // exchanges of the old snapshot may still pick from it: they keep what they had
     }
     for (const spec of specs) {
-      const service = services.get(spec.name)!;
-      this.live.set(spec.name, service);
+      const service = services.get(keyOf(spec))!;
+      this.live.set(keyOf(spec), service);
       this.configure(service, spec);
     }
   }
@@ -157,4 +157,8 @@ export class ServiceSet {
     }
     this.env.observer.removed(endpoint);
   }
+}
+
+function keyOf(spec: ServiceSpec): string {
+  return spec.key ?? spec.name;
 }
