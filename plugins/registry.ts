@@ -1,45 +1,45 @@
 /** The one list of built-in plugins: name -> lazy import, so that a configuration loads only what it uses. */
 
-import type { PluginDefinition } from '../proxy/pipeline/plugin.ts'
+import type { AnyPlugin } from "../proxy/pipeline/plugin.ts";
 
-type Load = () => Promise<{ readonly default: PluginDefinition<never> }>
+type Load = () => Promise<{ readonly default: AnyPlugin }>;
 
 const builtIns: Readonly<Record<string, Load>> = {
-  'request-id': () => import('./request-id.ts'),
-  'access-log': () => import('./access-log.ts'),
-  cors: () => import('./cors.ts'),
-  'ip-filter': () => import('./ip-filter.ts'),
-  'body-limit': () => import('./body-limit.ts'),
-  compress: () => import('./compress.ts'),
-  jwt: () => import('./jwt.ts'),
-  'api-key': () => import('./api-key.ts'),
-  acl: () => import('./acl.ts'),
-  'rate-limit': () => import('./rate-limit.ts'),
-  headers: () => import('./headers.ts'),
-}
+  "request-id": () => import("./request-id.ts"),
+  "access-log": () => import("./access-log.ts"),
+  cors: () => import("./cors.ts"),
+  "ip-filter": () => import("./ip-filter.ts"),
+  "body-limit": () => import("./body-limit.ts"),
+  compress: () => import("./compress.ts"),
+  jwt: () => import("./jwt.ts"),
+  "api-key": () => import("./api-key.ts"),
+  acl: () => import("./acl.ts"),
+  "rate-limit": () => import("./rate-limit.ts"),
+  headers: () => import("./headers.ts"),
+};
 
 /** Names of the built-in plugins. */
-export const builtInNames: readonly string[] = Object.keys(builtIns)
+export const builtInNames: readonly string[] = Object.keys(builtIns);
 
 /** Names that are promised and not built yet: a configuration that uses one is told so. */
 export const futureNames: readonly string[] = [
-  'security-headers',
-  'csrf',
-  'bot',
-  'basic-auth',
-  'mtls',
-  'http-signature',
-  'oidc',
-  'ext-authz',
-  'cel',
-  'quota',
-  'concurrency',
-  'validate',
-  'cache',
-]
+  "security-headers",
+  "csrf",
+  "bot",
+  "basic-auth",
+  "mtls",
+  "http-signature",
+  "oidc",
+  "ext-authz",
+  "cel",
+  "quota",
+  "concurrency",
+  "validate",
+  "cache",
+];
 
 /** The definition of a built-in; null: no such name. */
-export async function loadBuiltIn(name: string): Promise<PluginDefinition<never> | null> {
-  const load = Object.hasOwn(builtIns, name) ? builtIns[name] : undefined
-  return load === undefined ? null : (await load()).default
+export async function loadBuiltIn(name: string): Promise<AnyPlugin | null> {
+  const load = Object.hasOwn(builtIns, name) ? builtIns[name] : undefined;
+  return load === undefined ? null : (await load()).default;
 }

@@ -1,6 +1,6 @@
 /** A route's plugins, compiled: per phase an array of steps or null. */
 
-import type { Ctx, Hooks, Mode, PluginDefinition, Stage } from "./plugin.ts";
+import type { Ctx, Hooks, Mode, AnyPlugin, Stage } from "./plugin.ts";
 import type { Trip } from "./trip.ts";
 import type { RequestHead } from "../http/head.ts";
 
@@ -9,7 +9,7 @@ export interface PluginInstance {
   readonly id: string;
   readonly name: string;
   readonly stage: Stage;
-  readonly definition: PluginDefinition<never>;
+  readonly definition: AnyPlugin;
   readonly hooks: Hooks;
   readonly onError: "open" | "closed";
   /** Milliseconds for a promise of `request` or `response`. */

@@ -7,7 +7,7 @@ import { toDurationMs } from "./units.ts";
 import type { HostFacts, HostSource, PluginHost } from "./host.ts";
 import type { OptionIssue } from "./options.ts";
 import type { PluginInstance, PluginWatch } from "./chain.ts";
-import type { Ctx, Hooks, Mode, PluginDefinition, RequestHead, Stage } from "./plugin.ts";
+import type { Ctx, Hooks, Mode, AnyPlugin, RequestHead, Stage } from "./plugin.ts";
 
 /** How long `setup` may take, in milliseconds. */
 export const setupTimeoutMs = 10_000;
@@ -16,7 +16,7 @@ export const hookTimeoutMs = 5000;
 
 /** One use of a plugin, after defaults. */
 export interface InstanceSpec {
-  readonly definition: PluginDefinition<never>;
+  readonly definition: AnyPlugin;
   /** Default: the plugin's name. */
   readonly id: string;
   /** As written; checked against the definition's schema here. */
@@ -260,7 +260,7 @@ async function compileCondition(
 }
 
 async function setUpInTime(
-  definition: PluginDefinition<never>,
+  definition: AnyPlugin,
   host: PluginHost,
   options: unknown,
 ): Promise<Hooks> {

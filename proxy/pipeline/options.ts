@@ -1,6 +1,6 @@
 /** Checks a plugin's options against its schema. */
 
-import type { PluginDefinition, StandardIssue } from "./plugin.ts";
+import type { AnyPlugin, StandardIssue } from "./plugin.ts";
 
 /** Something wrong in the options of a plugin; `path` starts at the options. */
 export interface OptionIssue {
@@ -13,7 +13,7 @@ export type ParsedOptions =
 
 /** Options that are absent count as `{}`. A plugin without a schema takes none. */
 export async function parseOptions(
-  definition: PluginDefinition<never>,
+  definition: AnyPlugin,
   options: unknown,
 ): Promise<ParsedOptions> {
   const given = options ?? {};

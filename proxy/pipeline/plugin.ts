@@ -427,6 +427,11 @@ export interface PluginDefinition<Config = unknown> {
   readonly setup: (config: Config, host: Host) => Hooks | Promise<Hooks>;
 }
 
+/** A definition whatever its options are: what weft keeps. */
+export interface AnyPlugin extends Omit<PluginDefinition<never>, "config"> {
+  readonly config?: StandardSchema;
+}
+
 /** Declares a plugin; the default export of a plugin file. */
 export function definePlugin<Config = undefined>(
   definition: PluginDefinition<Config>,
