@@ -28,36 +28,19 @@ function checkServices(config: Config): Problem[] {
         expected: "either mtls: true or tls",
       });
     }
-    if (service.mtls === true && config.mesh === null) {
-      problems.push({
-        path: ["services", name, "mtls"],
-        at: "value",
-        message: "mTLS needs an identity of our own",
-        expected: "a mesh block with service, trustDomain and identity",
-      });
-    }
   }
   return problems;
 }
 
 function checkRoutes(config: Config): Problem[] {
   const problems: Problem[] = [];
-  const first = new Map<string, number>();
   for (const [index, route] of config.routes.entries()) {
     const at: ConfigPath = ["routes", index];
-    const earlier = first.get(route.name);
-    if (earlier === undefined) first.set(route.name, index);
-    else {
-      problems.push({
-        path: [...at, "name"],
-        at: "value",
-        message: `two routes are named "${route.name}" (the other is routes[${earlier}])`,
-        expected: "a name of its own: it is a label of metrics and a word in logs",
-      });
-    }
     for (const [i, { service }] of (route.to ?? []).entries()) {
       if (Object.hasOwn(config.services, service)) continue;
-      problems.push(unknown("service", service, Object.keys(config.services), [...at, "to", i, "service"]));
+      problems.push(
+        unknown("service", service, Object.keys(config.services), [...at, "to", i, "service"]),
+      );
     }
     problems.push(...checkPolicy(config, route.policy, [...at, "policy"]));
     for (const [i, match] of route.match.entries()) {
@@ -71,7 +54,11 @@ function checkRoutes(config: Config): Problem[] {
         for (const [name, value] of Object.entries(match[part])) {
           const wrongValue = value.kind === "regex" ? regexProblem(value.value) : null;
           if (wrongValue === null) continue;
-          problems.push({ path: [...where, part, name, "regex"], at: "value", message: wrongValue });
+          problems.push({
+            path: [...where, part, name, "regex"],
+            at: "value",
+            message: wrongValue,
+          });
         }
       }
     }
@@ -131,31 +118,11 @@ function checkPolicy(
 }
 
 function checkConsumers(config: Config): Problem[] {
-  const problems: Problem[] = [];
-  const names = new Set<string>();
-  const keys = new Map<string, string>();
-  for (const [index, consumer] of config.consumers.entries()) {
-    const at: ConfigPath = ["consumers", index];
-    if (names.has(consumer.name)) {
-      problems.push({ path: [...at, "name"], at: "value", message: `two consumers are named "${consumer.name}"` });
-    }
-    names.add(consumer.name);
-    for (const [i, key] of consumer.keys.entries()) {
-      const owner = keys.get(key.toLowerCase());
-      if (owner !== undefined) {
-        problems.push({
-          path: [...at, "keys", i],
-          at: "value",
-          message: `this key already belongs to the consumer "${owner}"`,
-        });
-      }
-      keys.set(key.toLowerCase(), consumer.name);
-    }
-    if (consumer.plan !== null && !Object.hasOwn(config.plans, consumer.plan)) {
-      problems.push(unknown("plan", consumer.plan, Object.keys(config.plans), [...at, "plan"]));
-    }
-  }
-  return problems;
+  return config.consumers.flatMap(({ plan }, index) =>
+    plan === null || Object.hasOwn(config.plans, plan)
+      ? []
+      : unknown("plan", plan, Object.keys(config.plans), ["consumers", index, "plan"]),
+  );
 }
 
 function unknown(what: string, name: string, known: readonly string[], path: ConfigPath): Problem {
@@ -164,7 +131,10 @@ function unknown(what: string, name: string, known: readonly string[], path: Con
     path,
     at: "value",
     message: `no ${what} is named "${name}"`,
-    expected: known.length === 0 ? `a ${what}, but none is configured` : `one of ${known.slice(0, 10).join(", ")}`,
+    expected:
+      known.length === 0
+        ? `a ${what}, but none is configured`
+        : `one of ${known.slice(0, 10).join(", ")}`,
     ...(suggestion === null ? {} : { suggestion }),
   };
 }

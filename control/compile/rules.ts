@@ -16,7 +16,9 @@ export function routesFor(config: Config, mode: Mode): readonly RouteConfig[] {
     case "mesh-outbound":
       return [...config.routes, ...Object.keys(config.services).map(serviceRoute)];
     case "mesh-inbound":
-      return config.mesh?.app == null ? [] : [{ ...serviceRoute(config.mesh.service), name: inboundRoute, hosts: [] }];
+      return config.mesh?.app == null
+        ? []
+        : [{ ...serviceRoute(config.mesh.service), name: inboundRoute, hosts: [] }];
   }
 }
 
@@ -51,7 +53,9 @@ function toMatch(match: MatchConfig): RuleMatch {
   return {
     path: match.path,
     methods: match.methods,
-    headers: Object.entries(match.headers).map(([name, value]) => toValueRule(name.toLowerCase(), value)),
+    headers: Object.entries(match.headers).map(([name, value]) =>
+      toValueRule(name.toLowerCase(), value),
+    ),
     query: Object.entries(match.query).map(([name, value]) => toValueRule(name, value)),
   };
 }
