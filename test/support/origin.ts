@@ -3,6 +3,7 @@
 import net from "node:net";
 import tls from "node:tls";
 import { once } from "node:events";
+import { setImmediate as turn } from "node:timers/promises";
 import { ByteLog } from "./byte-log.ts";
 import { patienceMs, within } from "./eventually.ts";
 import { readMessage } from "./message.ts";
@@ -45,6 +46,14 @@ export class OriginConnection extends ByteLog {
   /** Writes latin1 text or bytes. */
   send(data: string | Uint8Array): void {
     this.socket.write(typeof data === "string" ? Buffer.from(data, "latin1") : data);
+  }
+
+  /** Writes byte by byte, each in a turn of the event loop of its own. */
+  async sendBytes(data: string): Promise<void> {
+    for (let i = 0; i < data.length && !this.closed; i++) {
+      this.send(data.slice(i, i + 1));
+      await turn();
+    }
   }
 
   end(): void {
