@@ -6,21 +6,19 @@ import type { Config, ConfigPath, Problem } from "./config.ts";
 import { largestBytes, parseText } from "./document.ts";
 import type { ParsedText, Span } from "./document.ts";
 import { expandEnv } from "./env.ts";
-import { checkFiles } from "./files.ts";
 import { silent, toProblems, valueAt } from "./issues.ts";
 import { keysAt } from "./json-schema.ts";
 import { importConfig } from "./module.ts";
 import { Locator, sortProblems } from "./problems.ts";
 import type { LocatedProblem } from "./problems.ts";
 import { configSchema } from "./schema.ts";
-import { checkMode, checkWhole } from "./semantics.ts";
 import { toConfig } from "./to-config.ts";
+import { checkAll, checkRest, startsWith, type LoadMode } from "./whole.ts";
 
 export { formatProblems } from "./problems.ts";
 export type { LocatedProblem } from "./problems.ts";
+export type { LoadMode } from "./whole.ts";
 
-/** `check` asks for neither block. */
-export type LoadMode = "gateway" | "mesh" | "check";
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 /** Where a configuration came from: enough to find the place of a problem that is met later. Plain data. */
@@ -158,23 +156,20 @@ async function finish(work: Unfinished): Promise<LoadResult> {
     retype(work.data, toProblems(found.error.issues, work.data, keysAt), expanded)
   )
     found = configSchema.safeParse(work.data, silent);
+  const baseDir = dirname(resolve(source.file));
+  const gone = unset.map((problem) => problem.path);
   if (!found.success || unset.length > 0) {
     const wrong = found.success ? [] : toProblems(found.error.issues, work.data, keysAt);
+    const rest = await checkRest(work.data, gone, { baseDir, mode: work.mode });
     return fail([
       ...unset,
-      ...wrong.filter((problem) => !unset.some((one) => isBelow(problem.path, one.path))),
+      ...wrong.filter((problem) => !gone.some((path) => startsWith(problem.path, path))),
+      ...rest,
     ]);
   }
-  const config = toConfig(found.data, dirname(resolve(source.file)), work.mode);
-  // One layer after the other: a missing file is no news while the text itself is wrong.
-  for (const layer of [
-    () => checkWhole(config),
-    () => checkMode(config, work.mode),
-    () => checkFiles(config),
-  ]) {
-    const problems = await layer();
-    if (problems.length > 0) return fail(problems);
-  }
+  const config = toConfig(found.data, baseDir, work.mode);
+  const problems = await checkAll(config, work.mode);
+  if (problems.length > 0) return fail(problems);
   return { ok: true, config, source, warnings: [] };
 }
 
@@ -231,10 +226,6 @@ function stringPaths(data: unknown, path: ConfigPath = [], found: ConfigPath[] =
   else if (typeof data === "object" && data !== null)
     for (const [key, item] of Object.entries(data)) stringPaths(item, [...path, key], found);
   return found;
-}
-
-function isBelow(path: ConfigPath, top: ConfigPath): boolean {
-  return top.every((segment, index) => path[index] === segment);
 }
 
 function formatOf(file: string): ConfigSource["format"] {
