@@ -13,7 +13,12 @@ const bin = join(root, "node_modules", ".bin");
 const node = join(bin, "node");
 
 /** Programs that tests run for real, and the Debian package of each. */
-const servers = { "redis-server": "redis-server", openssl: "openssl", curl: "curl" };
+const servers = {
+  "redis-server": "redis-server",
+  openssl: "openssl",
+  curl: "curl",
+  chromium: "chromium",
+};
 
 const layers = ["cmd", "gateway", "mesh", "proxy", "plugins", "policies", "control"];
 
