@@ -30,7 +30,9 @@ export function edgeTrust(trustedHops: number): HeaderTrust {
     dropUnderscore: true,
     honourControl: () => false,
     clientAddress: (req, socketAddress) =>
-      trustedHops === 0 ? socketAddress : beforeHops(chainOf(req.headers), trustedHops, socketAddress),
+      trustedHops === 0
+        ? socketAddress
+        : beforeHops(chainOf(req.headers), trustedHops, socketAddress),
     lines: trustedHops === 0 ? freshLines : appendedLines,
   };
 }
