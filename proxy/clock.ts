@@ -1,95 +1,101 @@
 /** Time for the data path: one coarse wheel instead of a timer per request. */
 
-/** Milliseconds between two turns of the wheel: a timeout fires at most this much late, never early. */
-export const tickMs = 10
+import { reportBug } from "./bugs.ts";
 
-const SLOTS = 1024
+/** Milliseconds between two turns of the wheel: a timeout fires at most this much late, never early. */
+export const tickMs = 10;
+
+const SLOTS = 1024;
 
 /** Something that can be armed on a {@link Wheel}. Embed or extend it: arming allocates nothing. */
 export abstract class Timed {
   /** Monotonic ms at which it is due; 0: not armed. */
-  dueMs = 0
-  next: Timed | null = null
-  prev: Timed | null = null
-  slot = -1
-  abstract onDue(nowMs: number): void
+  dueMs = 0;
+  next: Timed | null = null;
+  prev: Timed | null = null;
+  slot = -1;
+  abstract onDue(nowMs: number): void;
 }
 
 /** A hashed timer wheel (Varghese and Lauck, 1987): arm and disarm are O(1). */
 export class Wheel {
-  private readonly slots: (Timed | null)[] = Array.from({ length: SLOTS }, () => null)
-  private turn = 0
-  private armed = 0
-  private timer: NodeJS.Timeout | null = null
-  private readonly now: () => number
+  private readonly slots: (Timed | null)[] = Array.from({ length: SLOTS }, () => null);
+  private turn = 0;
+  private armed = 0;
+  private timer: NodeJS.Timeout | null = null;
+  private readonly now: () => number;
 
   /** @param now monotonic milliseconds; tests pass their own and call {@link advance} */
   constructor(now: () => number = () => performance.now()) {
-    this.now = now
-    this.turn = Math.floor(now() / tickMs)
+    this.now = now;
+    this.turn = Math.floor(now() / tickMs);
   }
 
   /** Number of armed entries: for leak tests. */
   get size(): number {
-    return this.armed
+    return this.armed;
   }
 
   /** Starts turning; the timer never keeps the process alive. */
   start(): void {
-    this.timer ??= setInterval(() => this.advance(this.now()), tickMs).unref()
+    this.timer ??= setInterval(() => this.advance(this.now()), tickMs).unref();
   }
 
   stop(): void {
-    if (this.timer !== null) clearInterval(this.timer)
-    this.timer = null
+    if (this.timer !== null) clearInterval(this.timer);
+    this.timer = null;
   }
 
   /** Arms or re-arms; `dueMs` on the wheel's clock. */
   arm(entry: Timed, dueMs: number): void {
-    if (entry.slot !== -1) this.unlink(entry)
-    entry.dueMs = dueMs
-    const turn = Math.max(Math.ceil(dueMs / tickMs), this.turn + 1)
-    const slot = turn % SLOTS
-    const head = this.slots[slot]!
-    entry.slot = slot
-    entry.prev = null
-    entry.next = head
-    if (head !== null) head.prev = entry
-    this.slots[slot] = entry
-    this.armed++
+    if (entry.slot !== -1) this.unlink(entry);
+    entry.dueMs = dueMs;
+    const turn = Math.max(Math.ceil(dueMs / tickMs), this.turn + 1);
+    const slot = turn % SLOTS;
+    const head = this.slots[slot]!;
+    entry.slot = slot;
+    entry.prev = null;
+    entry.next = head;
+    if (head !== null) head.prev = entry;
+    this.slots[slot] = entry;
+    this.armed++;
   }
 
   disarm(entry: Timed): void {
-    if (entry.slot !== -1) this.unlink(entry)
-    entry.dueMs = 0
+    if (entry.slot !== -1) this.unlink(entry);
+    entry.dueMs = 0;
   }
 
   /** Fires what is due at `nowMs`. */
   advance(nowMs: number): void {
-    const target = Math.floor(nowMs / tickMs)
-    if (target - this.turn > SLOTS) this.turn = target - SLOTS
+    const target = Math.floor(nowMs / tickMs);
+    if (target - this.turn > SLOTS) this.turn = target - SLOTS;
     while (this.turn < target) {
-      this.turn++
-      let entry: Timed | null = this.slots[this.turn % SLOTS]!
+      this.turn++;
+      let entry: Timed | null = this.slots[this.turn % SLOTS]!;
       while (entry !== null) {
-        const next: Timed | null = entry.next
+        const next: Timed | null = entry.next;
         if (entry.dueMs <= nowMs) {
-          this.unlink(entry)
-          entry.dueMs = 0
-          entry.onDue(nowMs)
+          this.unlink(entry);
+          entry.dueMs = 0;
+          try {
+            entry.onDue(nowMs);
+          } catch (error) {
+            reportBug(error);
+          }
           // onDue may have changed this slot: walk it again from its head
-          entry = this.slots[this.turn % SLOTS] ?? null
-        } else entry = next
+          entry = this.slots[this.turn % SLOTS] ?? null;
+        } else entry = next;
       }
     }
   }
 
   private unlink(entry: Timed): void {
-    if (entry.prev === null) this.slots[entry.slot] = entry.next
-    else entry.prev.next = entry.next
-    if (entry.next !== null) entry.next.prev = entry.prev
-    entry.next = entry.prev = null
-    entry.slot = -1
-    this.armed--
+    if (entry.prev === null) this.slots[entry.slot] = entry.next;
+    else entry.prev.next = entry.next;
+    if (entry.next !== null) entry.next.prev = entry.prev;
+    entry.next = entry.prev = null;
+    entry.slot = -1;
+    this.armed--;
   }
 }

@@ -3,12 +3,12 @@
 /** A field name prepared once, at setup, so that no request lower-cases it again. */
 export class FieldName {
   /** As it will be sent when a plugin sets it. */
-  readonly name: string
-  readonly lower: string
+  readonly name: string;
+  readonly lower: string;
   constructor(name: string) {
-    if (!isToken(name)) throw new TypeError(`not a field name: ${JSON.stringify(name)}`)
-    this.name = name
-    this.lower = name.toLowerCase()
+    if (!isToken(name)) throw new TypeError(`not a field name: ${JSON.stringify(name)}`);
+    this.name = name;
+    this.lower = name.toLowerCase();
   }
 }
 
@@ -45,16 +45,20 @@ export const Kind = {
   server: 24,
   proxyAuthenticate: 25,
   idempotencyKey: 26,
-} as const
+  /** A name with `_`: dropped at the edge, where it could pass for the same name with `-`. */
+  underscore: 27,
+  /** x-envoy-expected-rq-timeout-ms, x-request-timeout-ms: what is left of a caller's deadline. */
+  deadline: 28,
+} as const;
 
 interface Edit {
-  readonly lower: string
+  readonly lower: string;
   /** Null: removed. */
-  readonly name: string | null
-  readonly value: string
+  readonly name: string | null;
+  readonly value: string;
 }
 
-const RELEASED = new Int32Array(0)
+const RELEASED = new Int32Array(0);
 
 /**
  * Read access to the fields as received, in order, with duplicates and case kept, and edits over them.
@@ -62,149 +66,154 @@ const RELEASED = new Int32Array(0)
  */
 export class Fields {
   /** The text that the offsets point into. */
-  raw = ''
+  raw = "";
   /** Per field: name start, name end, value start, value end. */
-  offsets: Int32Array = RELEASED
+  offsets: Int32Array = RELEASED;
   /** Per field: one of {@link Kind}. */
-  kinds: Uint8Array = new Uint8Array(0)
-  count = 0
+  kinds: Uint8Array = new Uint8Array(0);
+  count = 0;
   /** Removals and additions by plugins; null until the first. */
-  edits: Edit[] | null = null
+  edits: Edit[] | null = null;
 
   /** The value, several joined with `, `; undefined when absent. */
   get(name: string | FieldName): string | undefined {
-    const lower = typeof name === 'string' ? name.toLowerCase() : name.lower
-    let found: string | undefined
+    const lower = typeof name === "string" ? name.toLowerCase() : name.lower;
+    let found: string | undefined;
     if (this.edits === null || !this.isReplaced(lower)) {
       for (let i = 0; i < this.count; i++) {
         if (this.kinds[i] !== Kind.named && this.nameIs(i, lower)) {
-          const value = this.valueAt(i)
-          found = found === undefined ? value : `${found}, ${value}`
+          const value = this.valueAt(i);
+          found = found === undefined ? value : `${found}, ${value}`;
         }
       }
     }
     if (this.edits !== null) {
       for (const edit of this.edits) {
-        if (edit.name !== null && edit.lower === lower) found = found === undefined ? edit.value : `${found}, ${edit.value}`
+        if (edit.name !== null && edit.lower === lower)
+          found = found === undefined ? edit.value : `${found}, ${edit.value}`;
       }
     }
-    return found
+    return found;
   }
 
   /** Every value of the name, in order. */
   getAll(name: string | FieldName): string[] {
-    const lower = typeof name === 'string' ? name.toLowerCase() : name.lower
-    const values: string[] = []
+    const lower = typeof name === "string" ? name.toLowerCase() : name.lower;
+    const values: string[] = [];
     if (this.edits === null || !this.isReplaced(lower)) {
-      for (let i = 0; i < this.count; i++) if (this.kinds[i] !== Kind.named && this.nameIs(i, lower)) values.push(this.valueAt(i))
+      for (let i = 0; i < this.count; i++)
+        if (this.kinds[i] !== Kind.named && this.nameIs(i, lower)) values.push(this.valueAt(i));
     }
-    for (const edit of this.edits ?? []) if (edit.name !== null && edit.lower === lower) values.push(edit.value)
-    return values
+    for (const edit of this.edits ?? [])
+      if (edit.name !== null && edit.lower === lower) values.push(edit.value);
+    return values;
   }
 
   has(name: string | FieldName): boolean {
-    return this.get(name) !== undefined
+    return this.get(name) !== undefined;
   }
 
   /** Replaces every field of that name. Throws a TypeError on a bad name, a bad value or a framing field. */
   set(name: string | FieldName, value: string): void {
-    const field = writable(name, value)
-    this.remove(field.lower)
-    this.edits!.push({ lower: field.lower, name: field.name, value })
+    const field = writable(name, value);
+    this.remove(field.lower);
+    this.edits!.push({ lower: field.lower, name: field.name, value });
   }
 
   /** Adds one more field of that name. */
   append(name: string | FieldName, value: string): void {
-    const field = writable(name, value)
-    this.edits ??= []
-    this.edits.push({ lower: field.lower, name: field.name, value })
+    const field = writable(name, value);
+    this.edits ??= [];
+    this.edits.push({ lower: field.lower, name: field.name, value });
   }
 
   delete(name: string | FieldName): void {
-    this.remove(writable(name, '').lower)
+    this.remove(writable(name, "").lower);
   }
 
   /** Materialises everything: the only costly call here. Names lower-cased. */
   *entries(): IterableIterator<[string, string]> {
     for (let i = 0; i < this.count; i++) {
-      const lower = this.nameAt(i).toLowerCase()
-      if (this.kinds[i] !== Kind.named && !this.isReplaced(lower)) yield [lower, this.valueAt(i)]
+      const lower = this.nameAt(i).toLowerCase();
+      if (this.kinds[i] !== Kind.named && !this.isReplaced(lower)) yield [lower, this.valueAt(i)];
     }
-    for (const edit of this.edits ?? []) if (edit.name !== null) yield [edit.lower, edit.value]
+    for (const edit of this.edits ?? []) if (edit.name !== null) yield [edit.lower, edit.value];
   }
 
   [Symbol.iterator](): IterableIterator<[string, string]> {
-    return this.entries()
+    return this.entries();
   }
 
   /** The i-th field's name as received. */
   nameAt(i: number): string {
-    return this.raw.slice(this.offsets[i * 4]!, this.offsets[i * 4 + 1]!)
+    return this.raw.slice(this.offsets[i * 4]!, this.offsets[i * 4 + 1]!);
   }
 
   /** The i-th field's value as received, without surrounding white space. */
   valueAt(i: number): string {
-    return this.raw.slice(this.offsets[i * 4 + 2]!, this.offsets[i * 4 + 3]!)
+    return this.raw.slice(this.offsets[i * 4 + 2]!, this.offsets[i * 4 + 3]!);
   }
 
   /** True when a plugin removed or replaced the received fields of this name. */
   isReplaced(lower: string): boolean {
-    if (this.edits === null) return false
-    for (const edit of this.edits) if (edit.name === null && edit.lower === lower) return true
-    return false
+    if (this.edits === null) return false;
+    for (const edit of this.edits) if (edit.name === null && edit.lower === lower) return true;
+    return false;
   }
 
   /** Case-insensitive compare without a copy. `lower` must be lower case. */
   nameIs(i: number, lower: string): boolean {
-    const start = this.offsets[i * 4]!
-    if (this.offsets[i * 4 + 1]! - start !== lower.length) return false
-    const raw = this.raw
+    const start = this.offsets[i * 4]!;
+    if (this.offsets[i * 4 + 1]! - start !== lower.length) return false;
+    const raw = this.raw;
     for (let j = 0; j < lower.length; j++) {
-      let c = raw.charCodeAt(start + j)
-      if (c >= 65 && c <= 90) c |= 32
-      if (c !== lower.charCodeAt(j)) return false
+      let c = raw.charCodeAt(start + j);
+      if (c >= 65 && c <= 90) c |= 32;
+      if (c !== lower.charCodeAt(j)) return false;
     }
-    return true
+    return true;
   }
 
   private remove(lower: string): void {
-    this.edits = (this.edits ?? []).filter((edit) => edit.lower !== lower)
-    this.edits.push({ lower, name: null, value: '' })
+    this.edits = (this.edits ?? []).filter((edit) => edit.lower !== lower);
+    this.edits.push({ lower, name: null, value: "" });
   }
 }
 
 /** Builds a field section from pairs: for answers of our own and for tests. */
 export function fieldsFrom(pairs: Iterable<readonly [string, string]>): Fields {
-  const fields = new Fields()
-  for (const [name, value] of pairs) fields.append(name, value)
-  return fields
+  const fields = new Fields();
+  for (const [name, value] of pairs) fields.append(name, value);
+  return fields;
 }
 
 const framing = new Set([
-  'content-length',
-  'transfer-encoding',
-  'connection',
-  'keep-alive',
-  'proxy-connection',
-  'te',
-  'trailer',
-  'upgrade',
-])
+  "content-length",
+  "transfer-encoding",
+  "connection",
+  "keep-alive",
+  "proxy-connection",
+  "te",
+  "trailer",
+  "upgrade",
+]);
 
 function writable(name: string | FieldName, value: string): FieldName {
-  const field = typeof name === 'string' ? new FieldName(name) : name
-  if (framing.has(field.lower)) throw new TypeError(`${field.lower} is written by weft alone: it decides the framing`)
-  if (!isFieldValue(value)) throw new TypeError(`value of ${field.lower} has a control character or one above U+00FF`)
-  return field
+  const field = typeof name === "string" ? new FieldName(name) : name;
+  if (framing.has(field.lower))
+    throw new TypeError(`${field.lower} is written by weft alone: it decides the framing`);
+  if (!isFieldValue(value))
+    throw new TypeError(`value of ${field.lower} has a control character or one above U+00FF`);
+  return field;
 }
 
 /** RFC 9110 section 5.6.2: token. */
 export function isToken(text: string): boolean {
-  return /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/.test(text)
+  return /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/.test(text);
 }
 
 /** RFC 9110 section 5.5: no CR, LF, NUL or other control character but TAB; latin1 only, since that is what goes on the wire. */
 export function isFieldValue(text: string): boolean {
   // oxlint-disable-next-line no-control-regex -- control characters are what this looks for
-  return !/[\u0000-\u0008\u000a-\u001f\u007f]|[^\u0000-\u00ff]/.test(text)
+  return !/[\u0000-\u0008\u000a-\u001f\u007f]|[^\u0000-\u00ff]/.test(text);
 }

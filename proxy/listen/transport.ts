@@ -1,63 +1,86 @@
 /** A byte stream to a caller or to an endpoint: the only place that knows how Node's sockets are read fast. */
 
-import net from 'node:net'
-import type { TLSSocket } from 'node:tls'
+import net from "node:net";
+import type { TLSSocket } from "node:tls";
+import { reportBug } from "../bugs.ts";
 
 /** Receives what happens on a {@link Transport}. Calls never nest for one transport. */
 export interface TransportHandler {
   /** `chunk` is valid only during the call: copy what must be kept. */
-  onData(chunk: Buffer): void
+  onData(chunk: Buffer): void;
   /** The other side has sent its last byte (FIN). */
-  onEnd(): void
+  onEnd(): void;
   /** Exactly once; nothing follows. */
-  onClose(error: Error | null): void
+  onClose(error: Error | null): void;
   /** What was queued has been handed to the system, after a `write` that returned false. */
-  onDrain(): void
+  onDrain(): void;
 }
 
 /** One read buffer for all plain sockets of a thread: the callback is synchronous, so nobody else can fill it meanwhile. */
-const readBuffer = Buffer.allocUnsafeSlow(64 * 1024)
+const readBuffer = Buffer.allocUnsafeSlow(64 * 1024);
 
-const ignored: TransportHandler = { onData() {}, onEnd() {}, onClose() {}, onDrain() {} }
+const ignored: TransportHandler = { onData() {}, onEnd() {}, onClose() {}, onDrain() {} };
 
 /** Node keeps the libuv handle here; where it is absent, reading falls back to `data` events. */
 interface HandleOwner {
-  _handle: unknown
+  _handle: unknown;
 }
 
 export class Transport {
-  readonly socket: net.Socket
-  handler: TransportHandler = ignored
-  private closed = false
-  private error: Error | null = null
+  readonly socket: net.Socket;
+  handler: TransportHandler = ignored;
+  private closed = false;
+  private error: Error | null = null;
 
   private constructor(make: (received: (length: number) => boolean) => net.Socket) {
     const socket = make((length) => {
-      this.handler.onData(length === readBuffer.length ? readBuffer : readBuffer.subarray(0, length))
-      return true
-    })
-    this.socket = socket
+      this.received(length === readBuffer.length ? readBuffer : readBuffer.subarray(0, length));
+      return true;
+    });
+    this.socket = socket;
     // every socket has its error listener from birth, for life: an unheard 'error' ends the process
-    socket.on('error', (error: Error) => {
-      this.error = error
-    })
-    socket.on('end', () => this.handler.onEnd())
-    socket.on('drain', () => this.handler.onDrain())
-    socket.on('close', () => {
-      if (this.closed) return
-      this.closed = true
-      const handler = this.handler
-      this.handler = ignored
-      handler.onClose(this.error)
-    })
+    socket.on("error", (error: Error) => {
+      this.error = error;
+    });
+    socket.on("end", () => this.guard(() => this.handler.onEnd()));
+    socket.on("drain", () => this.guard(() => this.handler.onDrain()));
+    socket.on("close", () => {
+      if (this.closed) return;
+      this.closed = true;
+      const handler = this.handler;
+      this.handler = ignored;
+      this.guard(() => handler.onClose(this.error));
+    });
+  }
+
+  private received(chunk: Buffer): void {
+    try {
+      this.handler.onData(chunk);
+    } catch (error) {
+      this.failed(error);
+    }
+  }
+
+  private guard(call: () => void): void {
+    try {
+      call();
+    } catch (error) {
+      this.failed(error);
+    }
+  }
+
+  /** A bug costs one connection, never the process. */
+  private failed(error: unknown): void {
+    reportBug(error);
+    this.socket.destroy();
   }
 
   /** Any socket, TLS included, that nobody has read from; create it with `allowHalfOpen: true`. Call {@link resume} to start reading. */
   static of(socket: net.Socket | TLSSocket): Transport {
-    const transport = new Transport(() => socket)
-    socket.on('data', (chunk: Buffer) => transport.handler.onData(chunk))
-    socket.pause()
-    return transport
+    const transport = new Transport(() => socket);
+    socket.on("data", (chunk: Buffer) => transport.received(chunk));
+    socket.pause();
+    return transport;
   }
 
   /**
@@ -65,19 +88,23 @@ export class Transport {
    * reads fill one shared buffer. The socket passed in must not be used afterwards.
    */
   static accepted(socket: net.Socket): Transport {
-    const owner = socket as unknown as HandleOwner
-    const handle = owner._handle
-    if (handle === null || handle === undefined) return Transport.of(socket)
-    owner._handle = null
+    const owner = socket as unknown as HandleOwner;
+    const handle = owner._handle;
+    if (handle === null || handle === undefined) return Transport.of(socket);
+    owner._handle = null;
     return new Transport(
       (callback) =>
-        new net.Socket({ handle, allowHalfOpen: true, onread: { buffer: readBuffer, callback } } as object),
-    )
+        new net.Socket({
+          handle,
+          allowHalfOpen: true,
+          onread: { buffer: readBuffer, callback },
+        } as object),
+    );
   }
 
   /** A socket of one's own making that is given `onread`, e.g. to `tls.connect`: reads fill the shared buffer. */
   static reading(make: (onread: net.OnReadOpts) => net.Socket): Transport {
-    return new Transport((callback) => make({ buffer: readBuffer, callback }))
+    return new Transport((callback) => make({ buffer: readBuffer, callback }));
   }
 
   /** Connects over plain TCP; `onConnect` runs once on success, a failure arrives at `handler.onClose`. Reading starts with {@link resume}. */
@@ -94,55 +121,60 @@ export class Transport {
         } as net.NetConnectOpts,
         onConnect,
       ),
-    )
+    );
   }
 
   /** Starts reading, or goes on. */
   resume(): void {
-    this.socket.resume()
+    this.socket.resume();
   }
 
   pause(): void {
-    this.socket.pause()
+    this.socket.pause();
   }
 
   /** Texts are written as latin1. False: wait for `onDrain` before writing much more. */
   write(data: string | Uint8Array): boolean {
-    if (this.closed) return true
-    return typeof data === 'string' ? this.socket.write(data, 'latin1') : this.socket.write(data)
+    if (this.closed) return true;
+    return typeof data === "string" ? this.socket.write(data, "latin1") : this.socket.write(data);
   }
 
   /** Writes until {@link uncork} go out together. */
   cork(): void {
-    this.socket.cork()
+    this.socket.cork();
   }
 
   uncork(): void {
-    this.socket.uncork()
+    this.socket.uncork();
   }
 
   /** Bytes queued in this process. */
   get writableBytes(): number {
-    return this.socket.writableLength
+    return this.socket.writableLength;
+  }
+
+  /** True after a `write` that returned false, until `onDrain`. */
+  get needsDrain(): boolean {
+    return this.socket.writableNeedDrain;
   }
 
   get isClosed(): boolean {
-    return this.closed
+    return this.closed;
   }
 
   /** Sends what is queued, then FIN; reading goes on. */
   end(): void {
-    if (!this.closed) this.socket.end()
+    if (!this.closed) this.socket.end();
   }
 
   /** Closes at once; what is queued is lost. */
   destroy(): void {
-    this.socket.destroy()
+    this.socket.destroy();
   }
 
   /** Closes with a TCP reset, so that the other side cannot take a cut answer for a whole one. */
   reset(): void {
-    if ('encrypted' in this.socket) this.socket.destroy()
-    else this.socket.resetAndDestroy()
+    if ("encrypted" in this.socket) this.socket.destroy();
+    else this.socket.resetAndDestroy();
   }
 }

@@ -1,0 +1,77 @@
+/** How a protocol (HTTP/1.1 now, HTTP/2 by the same interfaces) and an exchange talk to each other, on both sides. */
+
+import type { ProxyError } from "../errors.ts";
+import type { Transport } from "../listen/transport.ts";
+import type { ResponseHead } from "./head.ts";
+
+/** The exchange, as the protocol that serves the caller sees it. */
+export interface RequestSink {
+  /** Body bytes, valid only during the call. */
+  onRequestData(chunk: Buffer): void;
+  /** @param trailers lines ended by CRLF, or empty */
+  onRequestEnd(trailers: string): void;
+  /** The body is malformed or too slow: answer with this if nothing was answered yet. */
+  onRequestError(error: ProxyError): void;
+  /** The caller is gone: nobody will read an answer. */
+  onCallerGone(error: Error | null): void;
+  /** The caller reads again. */
+  onCallerReady(): void;
+  /** All bytes of this turn have been handed over. */
+  onTurnEnd(): void;
+}
+
+/** The caller's side, as the exchange sees it. One answer per downstream. */
+export interface Downstream {
+  /** Says who reads this request; called once per request, before anything else. */
+  attach(sink: RequestSink): void;
+  /** Sends a 1xx head; does nothing for a caller of HTTP/1.0, who would not understand it. */
+  sendInformational(head: ResponseHead): void;
+  /**
+   * Sends the final head; it may be held back until the first body bytes or {@link flush}.
+   * The framing of the answer is decided here from `head.framing`.
+   * @param extra lines that weft adds, each ended by CRLF
+   */
+  sendHead(head: ResponseHead, extra: string): void;
+  /** Bytes are copied or written before it returns. False: stop until `onCallerReady`. */
+  sendData(chunk: Buffer): boolean;
+  /** @param trailers lines ended by CRLF, or empty */
+  sendEnd(trailers: string): void;
+  /** Writes what is held back. */
+  flush(): void;
+  /** Ends an answer that cannot be completed so that the caller sees the cut. */
+  abort(): void;
+  /** Stops and restarts the flow of request body bytes. */
+  pause(): void;
+  resume(): void;
+  /** The answer is the last one on this connection. */
+  closeAfter(): void;
+  /** Hands out the bare connection and the bytes read beyond the head, for a tunnel; null when the protocol has none. */
+  takeOver(): { readonly transport: Transport; readonly rest: Buffer } | null;
+}
+
+/** A request under way to an endpoint, as the exchange sees it. */
+export interface UpstreamStream {
+  /** False: stop until `onUpstreamReady`. Bytes are copied or written before it returns. */
+  write(chunk: Buffer): boolean;
+  end(trailers: string): void;
+  flush(): void;
+  /** Gives the request up; the connection is not reused. Nothing is reported afterwards. */
+  cancel(): void;
+  pause(): void;
+  resume(): void;
+}
+
+/** What comes back from an endpoint. */
+export interface ResponseSink {
+  onInformational(head: ResponseHead): void;
+  onHead(head: ResponseHead): void;
+  onResponseData(chunk: Buffer): void;
+  onResponseEnd(trailers: string): void;
+  /**
+   * No (complete) answer will come.
+   * @param silent true when not one byte of an answer arrived
+   */
+  onFailure(error: ProxyError, silent: boolean): void;
+  onUpstreamReady(): void;
+  onTurnEnd(): void;
+}

@@ -1,0 +1,412 @@
+/** The caller's side of HTTP/1.1: reads requests one after the other, writes their answers in order. */
+
+import { Timed } from "../clock.ts";
+import { ProxyError } from "../errors.ts";
+import type { ConnectionInfo, ServeEnv } from "../exchange.ts";
+import { RequestHead, type ResponseHead } from "../http/head.ts";
+import { latin1 } from "../http/latin1.ts";
+import type { Downstream, RequestSink } from "../http/stream.ts";
+import type { Transport, TransportHandler } from "../listen/transport.ts";
+import { ChunkedDecoder, chunkHead, type ChunkSink } from "./chunked.ts";
+import { parseRequestHead } from "./head.ts";
+import { NEED_MORE, releaseArrays, scanFailure, TOO_LARGE } from "./scan.ts";
+import { responseHeadText, type DownstreamFraming } from "./serialise.ts";
+
+/** Bytes collected into one write before they are handed to the socket. */
+export const holdBytes = 16 * 1024;
+/** Bytes of later requests kept while one is being answered; more stop the reading. */
+const PIPELINE_BYTES = 64 * 1024;
+/** After the last answer: what a caller may still send, and for how long, before the connection is cut (RFC 9112 section 9.6). */
+const LINGER_BYTES = 256 * 1024;
+const LINGER_MS = 2000;
+
+const EMPTY = Buffer.alloc(0);
+
+/** True when a partial head should be looked at again: a line ended, or a byte came that no head may hold. */
+export function worthScanning(chunk: Buffer, afterCr: boolean): boolean {
+  if (afterCr) return true;
+  for (let i = 0; i < chunk.length; i++) {
+    const c = chunk[i]!;
+    if ((c < 32 && c !== 9) || c === 127) return true;
+  }
+  return false;
+}
+
+/** Serves one connection of a caller. */
+export class ServerConnection extends Timed implements TransportHandler, Downstream, ChunkSink {
+  private readonly transport: Transport;
+  private readonly conn: ConnectionInfo;
+  private readonly env: ServeEnv;
+  /** Bytes not consumed yet: a partial head, or later requests. */
+  private pending: Buffer | null = null;
+  /** Filled while a head is being read. */
+  private head: RequestHead | null = null;
+  private headStartMs = 0;
+  private lastActiveMs: number;
+  private served = 0;
+  private sink: RequestSink | null = null;
+  private consuming = false;
+
+  private bodyDone = true;
+  private bodyLeft = 0;
+  private decoder: ChunkedDecoder | null = null;
+
+  private version = 11;
+  private isHeadRequest = false;
+  private framing: DownstreamFraming = "none";
+  private answerLeft = 0;
+  private held = "";
+  private closing = false;
+
+  /** The caller has sent FIN. */
+  private callerEnded = false;
+  private draining = false;
+  private lingering = false;
+  private lingered = 0;
+  private isTaken = false;
+  private bodyPaused = false;
+  private pipelinePaused = false;
+
+  constructor(transport: Transport, conn: ConnectionInfo, env: ServeEnv) {
+    super();
+    this.transport = transport;
+    this.conn = conn;
+    this.env = env;
+    this.lastActiveMs = env.now();
+    env.metrics.connection("downstream", 1);
+    env.wheel.arm(this, this.lastActiveMs + env.limits.headerTimeoutMs);
+    transport.handler = this;
+    transport.resume();
+  }
+
+  /** Finishes the request at hand, then closes; closes now when there is none. */
+  drain(): void {
+    this.draining = true;
+    if (this.sink === null && this.pending === null && !this.isTaken) this.closeGracefully();
+  }
+
+  destroy(): void {
+    this.transport.destroy();
+  }
+
+  // === impl TransportHandler ===
+
+  onData(chunk: Buffer): void {
+    this.lastActiveMs = this.env.now();
+    const pending = this.pending;
+    if (pending === null) return this.consume(chunk);
+    const all = Buffer.concat([pending, chunk]);
+    this.pending = null;
+    if (this.sink === null && !this.lingering && all.length <= this.env.limits.headerBytes) {
+      if (!worthScanning(chunk, pending[pending.length - 1] === 13)) {
+        this.pending = all;
+        return;
+      }
+    }
+    this.consume(all);
+  }
+
+  onEnd(): void {
+    this.callerEnded = true;
+    if (this.isTaken) return;
+    if (this.sink === null || this.lingering) {
+      // an end inside a head is an abort; between requests it is a goodbye
+      this.transport.end();
+      if (this.pending !== null) this.transport.destroy();
+    } else if (!this.bodyDone) this.transport.destroy();
+  }
+
+  onClose(error: Error | null): void {
+    this.env.wheel.disarm(this);
+    if (!this.isTaken) this.env.metrics.connection("downstream", -1);
+    const sink = this.sink;
+    this.sink = null;
+    this.pending = null;
+    if (this.head !== null) releaseArrays(this.head.headers);
+    this.head = null;
+    sink?.onCallerGone(error);
+  }
+
+  onDrain(): void {
+    this.lastActiveMs = this.env.now();
+    this.sink?.onCallerReady();
+  }
+
+  override onDue(nowMs: number): void {
+    const limits = this.env.limits;
+    if (this.lingering) return this.transport.destroy();
+    if (this.sink !== null) return this.env.wheel.arm(this, nowMs + limits.idleTimeoutMs);
+    if (this.pending !== null) {
+      const dueMs = this.headStartMs + limits.headerTimeoutMs;
+      if (nowMs < dueMs) return this.env.wheel.arm(this, dueMs);
+      return this.refuse(
+        new ProxyError(
+          "request-timeout",
+          `the request head was not complete ${limits.headerTimeoutMs} ms after its first byte`,
+        ),
+      );
+    }
+    const idleMs = this.served === 0 ? limits.headerTimeoutMs : limits.idleTimeoutMs;
+    if (nowMs < this.lastActiveMs + idleMs)
+      return this.env.wheel.arm(this, this.lastActiveMs + idleMs);
+    this.closeGracefully();
+  }
+
+  // === reading ===
+
+  private consume(buf: Buffer): void {
+    this.consuming = true;
+    let at = 0;
+    while (at < buf.length && at >= 0 && !this.isTaken) {
+      if (this.lingering) {
+        this.lingered += buf.length - at;
+        if (this.lingered > LINGER_BYTES) this.transport.destroy();
+        break;
+      }
+      if (this.transport.isClosed) break;
+      if (this.sink === null) at = this.readHead(buf, at);
+      else if (!this.bodyDone) at = this.readBody(buf, at);
+      else {
+        this.keep(buf, at);
+        break;
+      }
+    }
+    this.consuming = false;
+    this.sink?.onTurnEnd();
+  }
+
+  /** Keeps what belongs to later requests. */
+  private keep(buf: Buffer, at: number): void {
+    this.pending = Buffer.from(buf.subarray(at));
+    if (this.pending.length > PIPELINE_BYTES && !this.pipelinePaused) {
+      this.pipelinePaused = true;
+      this.transport.pause();
+    }
+  }
+
+  private readHead(buf: Buffer, at: number): number {
+    const head = (this.head ??= new RequestHead());
+    const after = parseRequestHead(buf, at, buf.length, head, this.env.limits);
+    if (after === NEED_MORE) {
+      this.pending = Buffer.from(buf.subarray(at));
+      if (this.headStartMs === 0) {
+        this.headStartMs = this.lastActiveMs;
+        this.env.wheel.arm(this, this.headStartMs + this.env.limits.headerTimeoutMs);
+      }
+      return -1;
+    }
+    if (after < 0) {
+      this.refuse(
+        new ProxyError(after === TOO_LARGE ? "header-too-large" : "bad-request", scanFailure),
+      );
+      return -1;
+    }
+    this.begin(head);
+    return after;
+  }
+
+  private begin(head: RequestHead): void {
+    this.head = null;
+    this.headStartMs = 0;
+    this.served++;
+    head.scheme = this.conn.secure ? "https" : "http";
+    this.version = head.version;
+    this.isHeadRequest = head.method === "HEAD";
+    this.closing = !head.keepAlive;
+    this.framing = "none";
+    this.bodyLeft = head.framing === "length" ? head.contentLength : 0;
+    this.decoder = head.framing === "chunked" ? new ChunkedDecoder() : null;
+    this.bodyDone = this.decoder === null && this.bodyLeft === 0;
+    this.env.flow.begin(this.env, this, this.conn, head);
+  }
+
+  private refuse(error: ProxyError): void {
+    const head = this.head ?? new RequestHead();
+    this.head = null;
+    this.pending = null;
+    this.closing = true;
+    // what follows on this connection cannot be trusted: it is read only to let the answer arrive
+    this.bodyDone = false;
+    this.bodyLeft = 0;
+    this.decoder = null;
+    this.version = 11;
+    this.isHeadRequest = false;
+    this.env.flow.refuse(this.env, this, this.conn, head, error);
+  }
+
+  private readBody(buf: Buffer, at: number): number {
+    if (this.decoder === null) {
+      const end = Math.min(buf.length, at + this.bodyLeft);
+      this.bodyLeft -= end - at;
+      this.sink!.onRequestData(buf.subarray(at, end));
+      if (this.bodyLeft === 0) this.endBody("");
+      return end;
+    }
+    const after = this.decoder.feed(buf, at, buf.length, this);
+    if (after < 0) {
+      this.closing = true;
+      const code = after === TOO_LARGE ? "body-too-large" : "bad-request";
+      this.sink?.onRequestError(
+        new ProxyError(code, `the chunked request body is malformed: ${scanFailure}`),
+      );
+      return -1;
+    }
+    if (this.decoder.isDone) this.endBody(this.decoder.trailers);
+    return after;
+  }
+
+  private endBody(trailers: string): void {
+    // answered before its end: the answer's end has begun to linger, or will see that nothing is left to read
+    this.bodyDone = true;
+    this.decoder = null;
+    this.sink?.onRequestEnd(trailers);
+  }
+
+  onChunk(buf: Buffer, start: number, end: number): void {
+    this.sink?.onRequestData(buf.subarray(start, end));
+  }
+
+  // === impl Downstream ===
+
+  attach(sink: RequestSink): void {
+    this.sink = sink;
+  }
+
+  sendInformational(head: ResponseHead): void {
+    if (this.version === 10) return;
+    this.held += responseHeadText(head, "none", false, false, "");
+    this.flush();
+  }
+
+  sendHead(head: ResponseHead, extra: string): void {
+    if (this.draining || this.env.isDraining() || (this.callerEnded && this.pending === null))
+      this.closing = true;
+    if (this.isHeadRequest || head.framing === "none") this.framing = "none";
+    else if (head.framing === "length") {
+      this.framing = "length";
+      this.answerLeft = head.contentLength;
+    } else if (this.version === 11) this.framing = "chunked";
+    else {
+      this.framing = "close";
+      this.closing = true;
+    }
+    this.held += responseHeadText(
+      head,
+      this.framing,
+      this.closing,
+      this.version === 10 && !this.closing,
+      extra,
+    );
+  }
+
+  sendData(chunk: Buffer): boolean {
+    switch (this.framing) {
+      case "none":
+        return true;
+      case "length":
+        this.answerLeft -= chunk.length;
+        break;
+      case "chunked":
+        if (chunk.length === 0) return true;
+        this.held += chunkHead(chunk.length);
+        break;
+    }
+    if (this.held.length + chunk.length <= holdBytes) {
+      this.held += latin1(chunk, 0, chunk.length);
+      if (this.framing === "chunked") this.held += "\r\n";
+    } else {
+      this.transport.cork();
+      this.flush();
+      this.transport.write(Buffer.from(chunk));
+      if (this.framing === "chunked") this.held = "\r\n";
+      this.flush();
+      this.transport.uncork();
+    }
+    return !this.transport.needsDrain;
+  }
+
+  sendEnd(trailers: string): void {
+    if (this.framing === "chunked") this.held += `0\r\n${trailers}\r\n`;
+    this.flush();
+    if (this.framing === "length" && this.answerLeft !== 0) return this.abort();
+    this.finish();
+  }
+
+  flush(): void {
+    if (this.held === "") return;
+    const text = this.held;
+    this.held = "";
+    this.transport.write(text);
+  }
+
+  abort(): void {
+    this.flush();
+    this.sink = null;
+    // without a length or chunks, only a reset tells the caller that the answer is cut
+    if (this.framing === "close") this.transport.reset();
+    else this.closeGracefully();
+  }
+
+  pause(): void {
+    this.bodyPaused = true;
+    this.transport.pause();
+  }
+
+  resume(): void {
+    if (!this.bodyPaused) return;
+    this.bodyPaused = false;
+    if (!this.pipelinePaused) this.transport.resume();
+  }
+
+  closeAfter(): void {
+    this.closing = true;
+  }
+
+  takeOver(): { readonly transport: Transport; readonly rest: Buffer } | null {
+    this.flush();
+    this.isTaken = true;
+    this.sink = null;
+    this.env.wheel.disarm(this);
+    this.env.metrics.connection("downstream", -1);
+    const rest = this.pending ?? EMPTY;
+    this.pending = null;
+    return { transport: this.transport, rest };
+  }
+
+  /** The answer is complete. */
+  private finish(): void {
+    this.sink = null;
+    if (!this.bodyDone || this.closing || (this.callerEnded && this.pending === null))
+      return this.closeGracefully();
+    if (this.bodyPaused || this.pipelinePaused) {
+      this.bodyPaused = this.pipelinePaused = false;
+      this.transport.resume();
+    }
+    if (this.draining && this.pending === null) return this.closeGracefully();
+    if (this.consuming || this.pending === null) return;
+    const pending = this.pending;
+    this.pending = null;
+    this.consume(pending);
+  }
+
+  /** FIN after what is queued; then reads a little on, so that a reset does not overtake the answer. */
+  private closeGracefully(): void {
+    if (this.lingering) return;
+    this.lingering = true;
+    this.pending = null;
+    this.transport.end();
+    if (this.callerEnded) return;
+    this.env.wheel.arm(this, this.env.now() + LINGER_MS);
+    this.bodyPaused = this.pipelinePaused = false;
+    this.transport.resume();
+  }
+}
+
+/** Serves HTTP/1.1 on an accepted connection. */
+export function serveHttp1(
+  transport: Transport,
+  conn: ConnectionInfo,
+  env: ServeEnv,
+): ServerConnection {
+  return new ServerConnection(transport, conn, env);
+}

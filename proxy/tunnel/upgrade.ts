@@ -1,0 +1,282 @@
+/** WebSocket upgrades: http-proxy's `ws()` over connections that weft dials itself, so that mTLS, balancing and limits hold. */
+
+import http from "node:http";
+import type { IncomingMessage } from "node:http";
+import type { Socket } from "node:net";
+import httpProxy from "http-proxy";
+import { fail, finish } from "../answer.ts";
+import { ProxyError } from "../errors.ts";
+import type { Exchange, Tunnel } from "../exchange.ts";
+import { requestHeadText } from "../http1/serialise.ts";
+import type { Transport } from "../listen/transport.ts";
+import { runAttempt } from "../pipeline/run.ts";
+import type { Endpoint } from "../service/endpoint.ts";
+import type { OutgoingHead } from "../upstream/forward.ts";
+import { TransportStream } from "./transport-stream.ts";
+
+const proxy = httpProxy.createProxyServer({});
+// errors are told to the callback of each ws() call; an event nobody hears would end the process
+proxy.on("error", () => {});
+
+/** True for the one protocol that tunnels; an Upgrade to any other is dropped, and the request goes on without it. */
+export function isWebSocket(x: Exchange): boolean {
+  return (
+    x.req.upgrade !== null &&
+    x.req.upgrade.toLowerCase() === "websocket" &&
+    x.req.method === "GET" &&
+    x.req.version === 11
+  );
+}
+
+/** Makes an upgrade ready; it starts once the bytes of this turn have been kept. */
+export function prepareTunnel(x: Exchange, head: OutgoingHead): Tunnel {
+  return new Upgrade(x, head);
+}
+
+class Upgrade implements Tunnel {
+  private readonly x: Exchange;
+  private readonly head: OutgoingHead;
+  private readonly caller = new TransportStream();
+  private endpoint: Endpoint | null = null;
+  private endpointStream: TransportStream | null = null;
+  private dialling: { cancel(): void } | null = null;
+  private tried = new Set<Endpoint>();
+  private startedMs = 0;
+  private started = false;
+  private taken = false;
+  private over = false;
+
+  constructor(x: Exchange, head: OutgoingHead) {
+    this.x = x;
+    this.head = head;
+  }
+
+  start(): void {
+    if (this.started || this.over) return;
+    this.started = true;
+    this.dial();
+  }
+
+  destroy(): void {
+    if (this.over) return;
+    this.over = true;
+    this.dialling?.cancel();
+    this.leaveEndpoint("cancelled");
+    this.endpointStream?.destroy();
+    this.caller.destroy();
+    finish(this.x, "client-aborted");
+  }
+
+  private dial(): void {
+    const { x } = this;
+    const nowMs = x.env.now();
+    const endpoint = x.service!.pick(this.tried, nowMs);
+    if (typeof endpoint === "string") {
+      return this.refuse(
+        new ProxyError(
+          endpoint,
+          `service ${x.service!.name} has no ${endpoint === "no-endpoint" ? "" : "usable "}endpoint`,
+        ),
+      );
+    }
+    x.attempts++;
+    x.endpoint = endpoint.address;
+    endpoint.active++;
+    this.endpoint = endpoint;
+    this.startedMs = nowMs;
+    this.dialling = x.env.dial(
+      endpoint.target,
+      { timeoutMs: x.policy!.connectTimeoutMs },
+      (error, transport) => {
+        this.dialling = null;
+        if (this.over) transport?.destroy();
+        else if (transport === null) this.dialFailed(error!);
+        else this.connected(transport);
+      },
+    );
+  }
+
+  private dialFailed(error: ProxyError): void {
+    const { x } = this;
+    x.env.metrics.attempt(x.service!.name, this.endpoint!.address, error.code);
+    this.tried.add(this.endpoint!);
+    this.leaveEndpoint("failure");
+    const { retry } = x.policy!;
+    if (
+      x.attempts <= retry.attempts &&
+      retry.on.has("connect-failure") &&
+      x.service!.budget.takeRetry(retry, x.env.now())
+    ) {
+      x.env.metrics.retry(x.service!.name, "connect-failure");
+      return this.dial();
+    }
+    this.refuse(error);
+  }
+
+  private connected(transport: Transport): void {
+    const { x, caller } = this;
+    const upstream = new TransportStream();
+    this.endpointStream = upstream;
+    upstream.bind(transport, Buffer.alloc(0));
+    caller.onFirstWrite = () => this.takeOver();
+    caller.onTraffic = upstream.onTraffic = () => {
+      x.lastByteMs = x.env.now();
+    };
+    caller.onClosed = () => this.closed();
+    upstream.onClosed = () => this.closed();
+    const fields = x.req.headers;
+    if (x.chain?.attempt != null) {
+      const reply = runAttempt(x.chain, x, {
+        number: x.attempts,
+        service: x.service!.name,
+        endpoint: this.endpoint!.address,
+        headers: fields,
+        previous: null,
+      });
+      if (reply !== null)
+        return this.refuse(new ProxyError(reply.code ?? "plugin-error", reply.detail));
+    }
+    const agent = new http.Agent({ keepAlive: false });
+    agent.createConnection = () => upstream;
+    const { host, port } = this.endpoint!;
+    const req = {
+      method: "GET",
+      url: this.head.target,
+      httpVersion: "1.1",
+      httpVersionMajor: 1,
+      headers: this.outgoingHeaders(),
+    };
+    const hook = (proxyReq: http.ClientRequest, from: unknown): void => {
+      if (from !== req) return;
+      proxy.off("proxyReqWs", hook);
+      // the target goes on byte for byte, whatever a join of URLs would make of it
+      proxyReq.path = this.head.target;
+      proxyReq.once("upgrade", () => this.answered(101));
+      proxyReq.once("response", (answer) => this.answered(answer.statusCode ?? 502));
+    };
+    proxy.on("proxyReqWs", hook);
+    proxy.ws(
+      req as unknown as IncomingMessage,
+      caller as unknown as Socket,
+      Buffer.alloc(0),
+      {
+        target: { protocol: "http:", host, hostname: host, port: String(port) } as never,
+        agent,
+        prependPath: false,
+      },
+      (error: Error) =>
+        this.refuse(
+          new ProxyError(
+            "upstream-reset",
+            `${this.endpoint?.address ?? host} did not answer the upgrade: ${error.message}`,
+          ),
+        ),
+    );
+  }
+
+  /** The outgoing head as http.request wants it; names as they came, repeated ones as lists. */
+  private outgoingHeaders(): Record<string, string | string[]> {
+    const { x, head } = this;
+    const text = requestHeadText(
+      x.req,
+      x.req.headers,
+      head.target,
+      head.authority,
+      head.drop,
+      head.extra,
+    );
+    const headers: Record<string, string | string[]> = Object.create(null) as Record<
+      string,
+      string | string[]
+    >;
+    for (const line of text.split("\r\n").slice(1, -2)) {
+      const colon = line.indexOf(":");
+      const name = line.slice(0, colon).toLowerCase();
+      const value = line.slice(colon + 1).trim();
+      const before = headers[name];
+      headers[name] =
+        before === undefined
+          ? value
+          : typeof before === "string"
+            ? [before, value]
+            : [...before, value];
+    }
+    headers["connection"] = "Upgrade";
+    headers["upgrade"] = "websocket";
+    return headers;
+  }
+
+  private answered(status: number): void {
+    const { x } = this;
+    x.status = status;
+    x.stage = "responding";
+    const nowMs = x.env.now();
+    x.env.metrics.attempt(
+      x.service!.name,
+      this.endpoint!.address,
+      status === 101 ? "1xx" : `${Math.floor(status / 100)}xx`,
+    );
+    x.service!.report(
+      this.endpoint!,
+      status >= 500 ? "failure" : "success",
+      nowMs - this.startedMs,
+      nowMs,
+    );
+    this.startedMs = -1;
+  }
+
+  private takeOver(): void {
+    const taken = this.x.downstream.takeOver();
+    if (taken === null) return;
+    this.taken = true;
+    this.caller.bind(taken.transport, taken.rest);
+  }
+
+  private refuse(error: ProxyError): void {
+    if (this.over) return;
+    if (this.taken) return this.closed();
+    this.over = true;
+    this.leaveEndpoint("failure");
+    this.endpointStream?.destroy();
+    this.x.tunnel = null;
+    fail(this.x, error);
+    this.x.downstream.flush();
+  }
+
+  /** Either side is gone: so is the other. */
+  private closed(): void {
+    if (this.over) return;
+    this.over = true;
+    const { x } = this;
+    x.requestBytes = this.caller.bytesIn;
+    x.responseBytes = this.caller.bytesOut;
+    this.leaveEndpoint("cancelled");
+    this.endpointStream?.destroy();
+    if (this.taken) {
+      // what the endpoint sent last is still on its way to the caller
+      if (!this.caller.writableEnded) this.caller.end();
+      finish(x, "complete");
+    } else this.refuseLate();
+  }
+
+  private refuseLate(): void {
+    this.x.tunnel = null;
+    fail(
+      this.x,
+      new ProxyError(
+        "upstream-reset",
+        `${this.x.endpoint ?? "the endpoint"} closed the connection before answering the upgrade`,
+      ),
+    );
+    this.x.downstream.flush();
+  }
+
+  private leaveEndpoint(outcome: "failure" | "cancelled"): void {
+    const { endpoint, x } = this;
+    if (endpoint === null) return;
+    this.endpoint = null;
+    endpoint.active--;
+    if (this.startedMs >= 0)
+      x.service!.report(endpoint, outcome, x.env.now() - this.startedMs, x.env.now());
+  }
+}

@@ -1,0 +1,98 @@
+/** Idle connections to one endpoint: the newest first, so that the rest can expire. */
+
+import type { Wheel } from "../clock.ts";
+import type { Transport } from "../listen/transport.ts";
+import { ClientConnection, type ConnectionOwner } from "../http1/client.ts";
+
+/** Idle connections kept per endpoint and worker; Envoy and Go keep 100 to unlimited. */
+const MAX_IDLE = 256;
+/** An idle connection is closed after this long; shorter when its endpoint says so. */
+const IDLE_MS = 60_000;
+/** Closed this much before the endpoint would close it (node.md, bug 8: the keep-alive race). */
+const MARGIN_MS = 1000;
+
+export interface PoolEnv {
+  readonly wheel: Wheel;
+  now(): number;
+  /** +1 when a connection is made, -1 when it is gone. */
+  countConnection(delta: number): void;
+}
+
+/** HTTP/1.1 connections to one endpoint. */
+export class Pool implements ConnectionOwner {
+  private readonly env: PoolEnv;
+  private readonly address: string;
+  private readonly idle: ClientConnection[] = [];
+  private closed = false;
+  private open = 0;
+
+  constructor(env: PoolEnv, address: string) {
+    this.env = env;
+    this.address = address;
+  }
+
+  /** Connections open now, idle ones included. */
+  get size(): number {
+    return this.open;
+  }
+
+  /** The most recently used idle connection, or null. */
+  take(): ClientConnection | null {
+    for (;;) {
+      const connection = this.idle.pop();
+      if (connection === undefined) return null;
+      connection.isIdle = false;
+      if (connection.isUsable && !this.isExpired(connection)) return connection;
+      connection.close();
+    }
+  }
+
+  /** Takes charge of a new connection, for the request that it was made for. */
+  adopt(transport: Transport): ClientConnection {
+    this.open++;
+    this.env.countConnection(1);
+    return new ClientConnection(transport, this.address, this, this.env.wheel);
+  }
+
+  /** Closes what is idle, and what becomes idle from now on. */
+  close(): void {
+    this.closed = true;
+    for (const connection of this.idle.splice(0)) connection.close();
+  }
+
+  onReusable(connection: ClientConnection): void {
+    if (this.closed || this.idle.length >= MAX_IDLE) return connection.close();
+    connection.isIdle = true;
+    connection.idleSinceMs = this.env.now();
+    // armed once and looked at when due: arming at each request would cost more than it saves
+    if (connection.slot === -1)
+      this.env.wheel.arm(connection, connection.idleSinceMs + this.lifeMs(connection));
+    this.idle.push(connection);
+  }
+
+  onGone(connection: ClientConnection): void {
+    this.open--;
+    this.env.countConnection(-1);
+    if (!connection.isIdle) return;
+    const at = this.idle.lastIndexOf(connection);
+    if (at >= 0) this.idle.splice(at, 1);
+  }
+
+  onDue(connection: ClientConnection, nowMs: number): void {
+    if (connection.isIdle && this.isExpired(connection)) return connection.close();
+    const since = connection.isIdle ? connection.idleSinceMs : nowMs;
+    this.env.wheel.arm(connection, since + this.lifeMs(connection));
+  }
+
+  private isExpired(connection: ClientConnection): boolean {
+    return this.env.now() - connection.idleSinceMs >= this.lifeMs(connection);
+  }
+
+  private lifeMs(connection: ClientConnection): number {
+    if (connection.keepAliveMs === 0) return IDLE_MS;
+    return Math.min(
+      IDLE_MS,
+      Math.max(connection.keepAliveMs - MARGIN_MS, connection.keepAliveMs / 2),
+    );
+  }
+}
