@@ -336,6 +336,7 @@ export interface LocalCache<V> {
   get(key: string): V | undefined;
   set(key: string, value: V, ttlMs?: number): void;
   delete(key: string): void;
+  clear(): void;
   readonly size: number;
 }
 
