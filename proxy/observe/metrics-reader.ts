@@ -159,6 +159,8 @@ export class MetricsReader {
       const page = this.pages.get(id);
       if (page === undefined) continue;
       const own = page[slot]!;
+      // a gauge of something that is no more
+      if (Number.isNaN(own)) continue;
       if (count === 0) value = own;
       else if (definition.join === "max") value = Math.max(value, own);
       else if (definition.join === "min") value = Math.min(value, own);
