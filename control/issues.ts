@@ -121,7 +121,7 @@ function wrong(path: ConfigPath, input: unknown, expected: string): Finding {
   return {
     path,
     at: "value",
-    message: input === null ? "this is empty" : `${show(input)} is not right here`,
+    message: input === null ? "this is empty" : `${show(input)} cannot stand here`,
     ...rest,
     ...suggestion,
   };

@@ -44,6 +44,11 @@ export function jsonSchema(): JsonSchema {
   return made;
 }
 
+/** The keys that may stand beside a plugin's name. */
+export function pluginSchema(): JsonSchema {
+  return tidy(toJson(instanceSchema));
+}
+
 /** The keys that may stand in the mapping at a path, in the order of the schema; empty when any may. */
 export function keysAt(path: ConfigPath): readonly string[] {
   let places: JsonSchema[] = [jsonSchema()];
@@ -120,12 +125,14 @@ function tidy(schema: JsonSchema): JsonSchema {
   if (typeof place.additionalProperties === "object")
     place.additionalProperties = tidy(place.additionalProperties);
   if (place.items !== undefined) place.items = tidy(place.items);
+  if (place.propertyNames !== undefined) place.propertyNames = tidy(place.propertyNames);
   if (place.anyOf !== undefined) place.anyOf = place.anyOf.map(tidy);
   if (place.type === "integer" || place.type === "number" || place.type === "boolean") {
-    const { description, default: fallback, ...rest } = place;
+    const { description, default: fallback, "x-weft-not-yet": notYet, ...rest } = place;
     return {
       ...(description === undefined ? {} : { description }),
       ...(fallback === undefined ? {} : { default: fallback }),
+      ...(notYet === undefined ? {} : { "x-weft-not-yet": notYet }),
       anyOf: [rest, { type: "string", pattern: "^\\$\\{" }],
     };
   }

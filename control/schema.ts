@@ -62,7 +62,7 @@ const accessLog = z
     [
       z.boolean(),
       z.strictObject({
-        format: choice(["json", "text"]).default("json"),
+        format: choice(["json", "text"]).prefault("json"),
         when: text("an expression such as status >= 400")
           .optional()
           .meta({ description: "CEL; a line is written when it is true." }),
@@ -103,20 +103,16 @@ export const configSchema = z.strictObject({
     .meta({ description: "Limits by name, for consumers." }),
   stores: z
     .strictObject({
-      redis: redis
-        .optional()
-        .meta({
-          description: "Redis or Valkey, for limits over several proxies. rediss:// for TLS.",
-        }),
+      redis: redis.optional().meta({
+        description: "Redis or Valkey, for limits over several proxies. rediss:// for TLS.",
+      }),
       cluster: notYet(z.array(z.string())).meta({ description: "A Redis cluster." }),
     })
     .prefault({})
     .meta({ description: "State that outgrows one machine." }),
-  access: accessSchema
-    .optional()
-    .meta({
-      description: "Who may call whom; checked by the callee’s sidecar on the verified peer.",
-    }),
+  access: accessSchema.optional().meta({
+    description: "Who may call whom; checked by the callee’s sidecar on the verified peer.",
+  }),
   admin: z
     .strictObject({
       address: listenAddress().optional().meta({ description: "Default: 127.0.0.1:9901." }),
@@ -133,11 +129,11 @@ export const configSchema = z.strictObject({
     })
     .prefault({}),
   drainTimeout: duration()
-    .default(30_000)
-    .meta({ description: "How long what is running may go on after SIGTERM.", default: "30s" }),
+    .prefault("30s")
+    .meta({ description: "How long what is running may go on after SIGTERM." }),
   workers: z
     .union([z.literal("auto"), whole(1, 256)], { error: "auto, or a whole number from 1 to 256" })
-    .default("auto")
+    .prefault("auto")
     .meta({ description: "Threads that serve; auto is one a core." }),
   control: notYet(
     z.strictObject({

@@ -36,7 +36,7 @@ const tls = z.strictObject({
       ca: file("the authorities of the clients (PEM)").meta({
         description: "Who may sign client certificates.",
       }),
-      mode: choice(["require", "optional"]).default("require"),
+      mode: choice(["require", "optional"]).prefault("require"),
     })
     .optional()
     .meta({ description: "Asks for client certificates." }),
@@ -52,10 +52,10 @@ const host = z.string({ error: "an IP address or a host name" }).superRefine((va
 const listener = z.strictObject({
   name: name("a name")
     .optional()
-    .meta({ description: "In logs and metrics. Default: port-<port>." }),
+    .meta({ description: "In logs and metrics. Default: `port-<port>`." }),
   host: host.optional().meta({ description: "Default: every address, IPv6 and IPv4." }),
   port: whole(0, 65535).meta({ description: "0 takes a free one." }),
-  protocol: choice(["http"], ["tcp", "tls"]).default("http"),
+  protocol: choice(["http"], ["tcp", "tls"]).prefault("http"),
   tls: tls.optional().meta({ description: "Terminates TLS here." }),
   proxyProtocol: flag()
     .default(false)
@@ -71,15 +71,15 @@ const limits = z.strictObject({
     .default(10_000)
     .meta({ description: "Open connections over all listeners." }),
   headerBytes: size({ min: 1024, max: 1024 * 1024 })
-    .default(60 * 1024)
-    .meta({ description: "The head of a request; more is 431.", default: "60KiB" }),
+    .prefault("60KiB")
+    .meta({ description: "The head of a request; more is 431." }),
   headerCount: whole(10, 10_000).default(100).meta({ description: "Header fields; more is 431." }),
   headerTimeout: duration({ minMs: 1 })
-    .default(10_000)
-    .meta({ description: "A whole head must have come by then.", default: "10s" }),
+    .prefault("10s")
+    .meta({ description: "A whole head must have come by then." }),
   idleTimeout: duration({ minMs: 1 })
-    .default(75_000)
-    .meta({ description: "A connection without a request is closed after this.", default: "75s" }),
+    .prefault("75s")
+    .meta({ description: "A connection without a request is closed after this." }),
 });
 
 export const gatewaySchema = z.strictObject({

@@ -33,7 +33,7 @@ const identity = z.strictObject({
 
 export const meshSchema = z.strictObject({
   service: name("the name of this service").meta({
-    description: "This workload; its identity is spiffe://<trustDomain>/service/<service>.",
+    description: "This workload; its identity is `spiffe://<trustDomain>/service/<service>`.",
   }),
   app: address().optional().meta({ description: "Where inbound requests go." }),
   outbound: listenAddress().optional().meta({
@@ -43,9 +43,9 @@ export const meshSchema = z.strictObject({
     description: "The peers’ calls, mTLS. In a mesh with an app, default: 0.0.0.0:15006.",
   }),
   advertise: address().optional().meta({ description: "The inbound address as peers reach it." }),
-  trustDomain: trustDomain.default("weft.local"),
+  trustDomain: trustDomain.prefault("weft.local"),
   mtls: choice(["strict", "permissive"])
-    .default("strict")
+    .prefault("strict")
     .meta({ description: "permissive also takes plain text, for a move to the mesh." }),
   identity: identity
     .optional()
@@ -105,7 +105,7 @@ export const accessSchema = z.strictObject({
             description: "/orders/* matches below /orders/, not /orders. Default: every path.",
           }),
         action: choice(["allow", "deny", "shadow"])
-          .default("allow")
+          .prefault("allow")
           .meta({ description: "deny wins over allow; shadow only counts and logs." }),
       }),
       { error: "a list of rules" },

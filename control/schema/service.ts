@@ -49,13 +49,11 @@ const tls = z.strictObject({
 });
 
 export const healthSchema = z.strictObject({
-  path: path().default("/healthz").meta({ description: "Asked with GET; 200 to 399 is healthy." }),
+  path: path().prefault("/healthz").meta({ description: "Asked with GET; 200 to 399 is healthy." }),
   interval: duration({ minMs: 10 })
-    .default(5000)
-    .meta({ description: "Between checks of one endpoint.", default: "5s" }),
-  timeout: duration({ minMs: 1 })
-    .default(1000)
-    .meta({ description: "Of one check.", default: "1s" }),
+    .prefault("5s")
+    .meta({ description: "Between checks of one endpoint." }),
+  timeout: duration({ minMs: 1 }).prefault("1s").meta({ description: "Of one check." }),
   healthy: whole(1, 1000)
     .default(2)
     .meta({ description: "Successes in a row that bring it back." }),
@@ -73,7 +71,7 @@ const service = z
         "Where the endpoints are learned: dns:, srv:, registry:, etcd:, consul:, kubernetes:.",
     }),
     protocol: choice(["http1"], ["http2", "auto", "tcp"])
-      .default("http1")
+      .prefault("http1")
       .meta({ description: "Spoken to the endpoints." }),
     tls: tls
       .optional()
