@@ -164,12 +164,21 @@ function addViews(app: Hono, source: AdminSource, options: AdminOptions): void {
   app.get("/dashboard.json", (c) => c.json(summarise(source, Date.now())));
 }
 
+function nothingYet(): Response {
+  return problemResponse(503, "unavailable", "no configuration is in effect yet");
+}
+
 /** Everything that asks or changes something. */
 function addActions(app: Hono, source: AdminSource): void {
   app.post("/explain", async (c) => {
     const question = readQuestion(await c.req.text());
     if (typeof question === "string") return problemResponse(400, "bad-request", question);
-    const answer = await source.explain(question);
+    const config = source.current()?.config;
+    if (config === undefined) return nothingYet();
+    // Loaded when first asked: it needs the whole compiler.
+    const { explain } = await import("../explain.ts");
+    const endpoints = (service: string) => source.endpoints(service);
+    const answer = await explain(config, question, { mode: source.mode, endpoints });
     return typeof answer === "string"
       ? problemResponse(400, "bad-request", answer)
       : c.json(answer);

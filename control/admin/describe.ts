@@ -8,6 +8,8 @@ import type {
   RouteConfig,
   ValueMatch,
 } from "../config.ts";
+import { routesFor } from "../compile/rules.ts";
+import { mergeUses, useId } from "../compile/uses.ts";
 import { redact } from "./redact.ts";
 import type { EndpointState } from "./source.ts";
 
@@ -27,62 +29,32 @@ export interface RouteView {
   readonly plugins: readonly string[];
 }
 
-/** Routes of this process; a sidecar has one per service outbound, and one inbound. */
+/** Routes of this process, in the order that breaks ties; a sidecar's include those that a mesh implies. */
 export function describeRoutes(config: Config, mode: "gateway" | "mesh"): RouteView[] {
-  const global = enabledNames(config.plugins);
-  const written = config.routes.map((route) => describeRoute(route, global, mode));
-  if (mode === "gateway" || config.mesh === null) return written;
-  const taken = new Set(written.map((route) => route.name));
-  const implicit = Object.keys(config.services)
-    .filter((service) => !taken.has(service))
-    .map((service) =>
-      implied(service, "outbound", { hosts: [service], to: service, plugins: global }),
-    );
-  const app =
-    config.mesh.app === null
-      ? []
-      : [implied("app", "inbound", { hosts: [], to: "app", plugins: global })];
-  return [...written, ...implicit, ...app];
+  const view = (plane: RouteView["plane"]) => (route: RouteConfig) =>
+    describeRoute(route, config.plugins, plane);
+  if (mode === "gateway") return routesFor(config, "gateway").map(view("edge"));
+  return [
+    ...routesFor(config, "mesh-outbound").map(view("outbound")),
+    ...routesFor(config, "mesh-inbound").map(view("inbound")),
+  ];
 }
 
 function describeRoute(
   route: RouteConfig,
-  global: readonly string[],
-  mode: "gateway" | "mesh",
+  everywhere: readonly PluginUse[],
+  plane: RouteView["plane"],
 ): RouteView {
   return {
     name: route.name,
-    plane: mode === "gateway" ? "edge" : "outbound",
+    plane,
     hosts: route.hosts,
     match: route.match.map(describeMatch),
     to: route.to,
     redirect: route.redirect,
     respond: route.respond === null ? null : { status: route.respond.status },
     app: route.app,
-    plugins: [...global, ...enabledNames(route.plugins)],
-  };
-}
-
-function implied(
-  name: string,
-  plane: "outbound" | "inbound",
-  rest: {
-    readonly hosts: readonly string[];
-    readonly to: string;
-    readonly plugins: readonly string[];
-  },
-): RouteView {
-  const to = [{ service: rest.to, weight: 1 }];
-  return {
-    name,
-    plane,
-    hosts: rest.hosts,
-    match: [],
-    to,
-    redirect: null,
-    respond: null,
-    app: null,
-    plugins: rest.plugins,
+    plugins: mergeUses(everywhere, route.plugins).map(useId),
   };
 }
 
@@ -107,10 +79,6 @@ function describeValues(values: Readonly<Record<string, ValueMatch>>): Record<st
       match.kind === "exact" ? match.value : { [match.kind]: match.value },
     ]),
   );
-}
-
-function enabledNames(uses: readonly PluginUse[]): string[] {
-  return uses.filter((use) => use.enabled).map((use) => use.id ?? use.use);
 }
 
 /** A service as `/services` shows it (CONTRACT section 6). */
@@ -180,7 +148,7 @@ function describeUse(use: PluginUse, route: string | null): PluginView {
   const { enabled, enforced, when } = use;
   return {
     name: use.use,
-    id: use.id ?? use.use,
+    id: useId(use),
     route,
     enabled,
     enforced,

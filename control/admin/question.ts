@@ -1,7 +1,7 @@
 /** Reads the body of `POST /explain`. */
 
 import { z } from "zod";
-import type { ExplainQuestion } from "./source.ts";
+import type { Question } from "../explain.ts";
 
 const schema = z.object({
   method: z
@@ -21,7 +21,7 @@ const schema = z.object({
 });
 
 /** The question, or what is wrong with it. */
-export function readQuestion(text: string): ExplainQuestion | string {
+export function readQuestion(text: string): Question | string {
   let value: unknown;
   try {
     value = JSON.parse(text);

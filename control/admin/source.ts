@@ -63,18 +63,10 @@ export interface EndpointState {
   readonly address: string;
   /** May be picked now. */
   readonly healthy: boolean;
-  /** `unhealthy`: active checks failed; `ejected`: it failed calls and is left alone for a while. */
-  readonly state: "healthy" | "unhealthy" | "ejected";
+  /** `unhealthy`: active checks failed; `ejected`: it failed calls and is left alone for a while; `unknown`: not checked yet. */
+  readonly state: "healthy" | "unhealthy" | "ejected" | "unknown";
   /** Milliseconds since the epoch; null: not ejected. */
   readonly ejectedUntilMs: number | null;
-}
-
-/** The question of `POST /explain` and `weft explain`. */
-export interface ExplainQuestion {
-  readonly method: string;
-  /** Absolute URL, or a path with a `host` header. */
-  readonly url: string;
-  readonly headers: Readonly<Record<string, string>>;
 }
 
 export const logLevels = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
@@ -95,8 +87,6 @@ export interface AdminSource {
   endpoints(service: string): readonly EndpointState[];
   /** Prometheus text (CONTRACT section 7). */
   metrics(): string;
-  /** What would happen to this request, in the shape of CONTRACT section 6. A string: why the question cannot be answered. */
-  explain(question: ExplainQuestion): Promise<object | string>;
   /** Reads the file again and applies it. */
   reload(): Promise<ApplyResult>;
   /** Applies this text as the whole configuration; JSON is valid YAML. In effect until the file changes or SIGHUP. */

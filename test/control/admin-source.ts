@@ -5,7 +5,6 @@ import type {
   AppliedConfig,
   ApplyResult,
   EndpointState,
-  ExplainQuestion,
   LogLevel,
   Readiness,
 } from "../../control/admin/source.ts";
@@ -218,7 +217,6 @@ export class SampleSource implements AdminSource {
   }[] = [];
   /** Texts that were given to apply, in order. */
   readonly sent: string[] = [];
-  readonly asked: ExplainQuestion[] = [];
 
   live(): boolean {
     return this.isLive;
@@ -234,12 +232,6 @@ export class SampleSource implements AdminSource {
   }
   metrics(): string {
     return this.text;
-  }
-  async explain(question: ExplainQuestion): Promise<object | string> {
-    this.asked.push(question);
-    return question.url.includes("%zz")
-      ? "the URL cannot be read"
-      : { route: "orders", lost: [], plugins: ["request-id"] };
   }
   reload(): Promise<ApplyResult> {
     return this.#accept();
