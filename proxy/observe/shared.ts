@@ -81,7 +81,7 @@ export class SharedState {
 
   /**
    * In each thread.
-   * @param options `thread`: 0 for the main thread, workers from 1, a restarted worker gets its predecessor's number;
+   * @param options `thread`: 0 for the main thread, workers from 1, different from those of all living threads;
    *   `offsetMs`: for tests with a clock of their own
    */
   static open(
