@@ -1,0 +1,56 @@
+/** `weft explain METHOD URL`: from a file, or by a running weft. */
+
+import { explain, formatExplanation, type Explanation } from "../control/explain.ts";
+import { formatProblems } from "../control/load.ts";
+import { askAdmin } from "./admin-client.ts";
+import type { Arguments } from "./command.ts";
+import { fromFile } from "./config-origin.ts";
+import { CommandError, exitCodes } from "./exit.ts";
+import { usualFile } from "./serve.ts";
+
+export async function explainCommand(args: Arguments): Promise<number> {
+  const [method, url] = args.positionals as [string, string];
+  const question = { method, url, headers: headersOf(args.values("header")) };
+  const address = args.value("admin");
+  if (address !== undefined && args.value("config") !== undefined) {
+    throw new CommandError(exitCodes.usage, "weft explain: either --config or --admin, not both");
+  }
+  const answer =
+    address === undefined
+      ? await explainFile(args.value("config") ?? usualFile(), question)
+      : ((await askAdmin(address, "/explain", { method: "POST", json: question })) as Explanation);
+  process.stdout.write(
+    args.has("json") ? `${JSON.stringify(answer, null, 2)}\n` : `${formatExplanation(answer)}\n`,
+  );
+  return exitCodes.ok;
+}
+
+async function explainFile(
+  file: string,
+  question: Parameters<typeof explain>[1],
+): Promise<Explanation> {
+  const loading = await fromFile(file, "check", process.env).load();
+  if (!loading.ok) {
+    const color = process.stderr.isTTY === true;
+    throw new CommandError(exitCodes.input, formatProblems(loading.problems, { color }).trimEnd());
+  }
+  const { config } = loading.loaded;
+  const mode = config.gateway === null && config.mesh !== null ? "mesh" : "gateway";
+  const answer = await explain(config, question, { mode });
+  if (typeof answer === "string") {
+    throw new CommandError(exitCodes.input, `weft explain: ${answer}`);
+  }
+  return answer;
+}
+
+function headersOf(lines: readonly string[]): Record<string, string> {
+  const headers: Record<string, string> = {};
+  for (const line of lines) {
+    const colon = line.indexOf(":");
+    if (colon < 1) {
+      throw new CommandError(exitCodes.usage, `-H ${JSON.stringify(line)}: expected 'name: value'`);
+    }
+    headers[line.slice(0, colon).trim().toLowerCase()] = line.slice(colon + 1).trim();
+  }
+  return headers;
+}

@@ -1,0 +1,253 @@
+/** The process: sockets, workers, configuration and health checks, from the first snapshot to the last exchange. */
+
+import { randomBytes } from "node:crypto";
+import os from "node:os";
+import type { AppliedConfig, ApplyResult, Rejection } from "../control/admin/source.ts";
+import { checkReferences } from "../control/compile/references.ts";
+import type { Config, Problem } from "../control/config.ts";
+import { SharedState } from "../proxy/observe/shared.ts";
+import type { ConfigOrigin, Loaded } from "./config-origin.ts";
+import { CommandError, exitCodes } from "./exit.ts";
+import { ListenPlan, type PreparedPlan } from "./listen-plan.ts";
+import type { LogLevel, LogSink } from "./log.ts";
+import { MainServices } from "./main-services.ts";
+import { ProcessMetrics } from "./process-metrics.ts";
+import type { FromWorker } from "./protocol.ts";
+import { codeFiles, contentHash } from "./watched-files.ts";
+import type { WorkerThread } from "./worker-thread.ts";
+import { Workers, inWords } from "./workers.ts";
+
+export interface SupervisorOptions {
+  readonly mode: "gateway" | "mesh";
+  readonly origin: ConfigOrigin;
+  readonly log: LogSink;
+  /** Over what the configuration says. */
+  readonly workers: number | null;
+}
+
+/** Everything that a running weft is, but for its signals and its admin API. */
+export class Supervisor {
+  readonly mode: "gateway" | "mesh";
+  readonly startedAtMs = Date.now();
+  readonly metrics: ProcessMetrics;
+  readonly services: MainServices;
+  readonly plan: ListenPlan;
+  readonly workers: Workers;
+  readonly workerCount: number;
+  readonly log: LogSink;
+  draining = false;
+  applied: (AppliedConfig & { readonly loaded: Loaded }) | null = null;
+  lastRejected: Rejection | null = null;
+  /** Plugin and app files of the configuration in effect. */
+  code: readonly string[] = [];
+  /** Called after each applied configuration, with the code files it stands on. */
+  onApplied: (code: readonly string[]) => void = () => {};
+  private readonly origin: ConfigOrigin;
+  private readonly shared: SharedState;
+  private readonly ticketKeys = randomBytes(48);
+  private codeHash = "";
+  /** One configuration after the other. */
+  private turn: Promise<unknown> = Promise.resolve();
+
+  private constructor(options: SupervisorOptions, config: Config) {
+    this.mode = options.mode;
+    this.origin = options.origin;
+    this.log = options.log;
+    this.workerCount = options.workers ?? workerCount(config);
+    this.shared = SharedState.create();
+    this.metrics = new ProcessMetrics(this.log, () => this.applied?.appliedAtMs ?? null);
+    this.services = new MainServices(this.mode, this.shared, {
+      metrics: this.metrics,
+      log: this.log,
+    });
+    this.metrics.onScrape = () => this.services.publish();
+    this.plan = new ListenPlan(this.mode, this.workerCount);
+    this.workers = new Workers({
+      count: this.workerCount,
+      log: this.log,
+      start: () => ({
+        mode: this.mode,
+        workers: this.workerCount,
+        shared: this.shared.handles,
+        ticketKeys: this.ticketKeys,
+        logLevel: this.log.level,
+      }),
+      points: (slot) => this.plan.points(slot),
+      onMessage: (thread, message) => this.receive(thread, message),
+      onGone: (thread) => {
+        this.metrics.retire(thread.id);
+        this.shared.forgetThread(thread.number);
+      },
+      onRestart: () => this.metrics.restarted(),
+      random: Math.random,
+    });
+  }
+
+  /**
+   * Resolves when all listeners are open and the first snapshot is in effect.
+   * @throws {CommandError} exit code 1: the configuration is wrong; 3: a port is taken
+   */
+  static async start(options: SupervisorOptions): Promise<Supervisor> {
+    const loading = await options.origin.load();
+    if (!loading.ok) throw await refusal(loading.problems);
+    const { loaded } = loading;
+    const problems = checkReferences(loaded.config);
+    if (problems.length > 0) throw await refusal(loaded.locate(problems));
+    const supervisor = new Supervisor(options, loaded.config);
+    try {
+      await supervisor.begin(loaded);
+    } catch (error) {
+      await supervisor.stop();
+      throw error;
+    }
+    return supervisor;
+  }
+
+  /** Reads the configuration again and applies it, if it is right. */
+  reload(): Promise<ApplyResult> {
+    return this.inTurn(async () => {
+      const loading = await this.origin.load();
+      return loading.ok ? this.replace(loading.loaded) : this.reject(loading.problems);
+    });
+  }
+
+  /** Applies another text as the whole configuration. */
+  put(text: string): Promise<ApplyResult> {
+    return this.inTurn(async () => {
+      const loading = await this.origin.parse(text);
+      return loading.ok ? this.replace(loading.loaded) : this.reject(loading.problems);
+    });
+  }
+
+  setLogLevel(level: LogLevel): void {
+    this.log.level = level;
+    for (const thread of this.workers.threads) thread.tell({ type: "log-level", level });
+    this.log.info("log level", { level });
+  }
+
+  get isReady(): boolean {
+    return !this.draining && this.applied !== null && this.workers.isComplete;
+  }
+
+  /** Not ready from now on; accepts no more, and resolves when the last exchange has ended or `limitMs` are over. */
+  async drain(limitMs: number): Promise<void> {
+    this.draining = true;
+    this.services.close();
+    // workers accept on copies: the ports close when the last of them lets go
+    this.plan.close();
+    await this.workers.drain(limitMs);
+  }
+
+  /** Ends everything at once. */
+  async stop(): Promise<void> {
+    this.draining = true;
+    this.services.close();
+    await this.workers.stop();
+    this.plan.close();
+  }
+
+  private async begin(loaded: Loaded): Promise<void> {
+    const code = await codeFiles(loaded.config);
+    this.codeHash = await contentHash(code);
+    (await this.plan.prepare(loaded.config)).commit();
+    await this.services.apply(loaded.config);
+    const outcome = await this.workers.start({ version: 1, config: loaded.config });
+    if (!outcome.ok) {
+      if (outcome.problems.length > 0) throw await refusal(loaded.locate(outcome.problems));
+      throw new CommandError(exitCodes.internal, `a worker could not start: ${inWords(outcome)}`);
+    }
+    this.inEffect(loaded, 1, code);
+  }
+
+  private async replace(loaded: Loaded): Promise<ApplyResult> {
+    const { config } = loaded;
+    if (this.draining)
+      return this.reject([rootProblem("weft is draining: nothing changes any more")]);
+    const broken = checkReferences(config);
+    if (broken.length > 0) return this.reject(loaded.locate(broken));
+    const code = await codeFiles(config);
+    const codeHash = await contentHash(code);
+    let plan: PreparedPlan;
+    try {
+      plan = await this.plan.prepare(config);
+    } catch (error) {
+      if (!(error instanceof CommandError)) throw error;
+      return this.reject([rootProblem(error.message)]);
+    }
+    const next = { version: (this.applied?.version ?? 0) + 1, config };
+    const needsThreads = codeHash !== this.codeHash;
+    const outcome = needsThreads
+      ? await this.workers.roll(next, plan, config.drainTimeoutMs)
+      : await this.workers.apply(next, plan);
+    if (!outcome.ok) {
+      plan.abort();
+      const died = rootProblem(`a worker died of this configuration: ${inWords(outcome)}`);
+      return this.reject(outcome.died === null ? loaded.locate(outcome.problems) : [died]);
+    }
+    await this.services.apply(config);
+    this.codeHash = codeHash;
+    this.inEffect(loaded, next.version, code);
+    return { ok: true, version: next.version };
+  }
+
+  private inEffect(loaded: Loaded, version: number, code: readonly string[]): void {
+    const { config, origin } = loaded;
+    const isFirst = this.applied === null;
+    this.applied = { version, config, origin, appliedAtMs: Date.now(), loaded };
+    this.lastRejected = null;
+    this.metrics.reloaded("applied");
+    this.log.info(isFirst ? "configuration in effect" : "new configuration in effect", {
+      version,
+      origin,
+    });
+    this.code = code;
+    this.onApplied(code);
+  }
+
+  private reject(problems: readonly (Problem & { line?: number; file?: string })[]): ApplyResult {
+    this.lastRejected = { atMs: Date.now(), problems };
+    this.metrics.reloaded("rejected");
+    this.log.error("configuration rejected: the one before stays in effect", {
+      problems: problems.map(({ file, line, message }) =>
+        file === undefined || !line ? message : `${file}:${line}: ${message}`,
+      ),
+    });
+    return { ok: false, problems };
+  }
+
+  private receive(thread: WorkerThread, message: FromWorker): void {
+    switch (message.type) {
+      case "ready":
+        return this.metrics.attach(thread.id, message.page);
+      case "series":
+        for (const one of message.series) this.metrics.announce(thread.id, one);
+        return;
+      case "log":
+        for (const record of message.records) this.log.record(record);
+        return;
+      case "access":
+        return this.log.access(message.lines);
+      default:
+    }
+  }
+
+  private inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.turn.then(work);
+    this.turn = done.catch(() => undefined);
+    return done;
+  }
+}
+
+function workerCount(config: Config): number {
+  return config.workers === "auto" ? os.availableParallelism() : config.workers;
+}
+
+function rootProblem(message: string): Problem {
+  return { path: [], at: "value", message };
+}
+
+async function refusal(problems: readonly Problem[]): Promise<CommandError> {
+  const { formatProblems } = await import("../control/load.ts");
+  const text = formatProblems(problems as never, { color: process.stderr.isTTY === true });
+  return new CommandError(exitCodes.input, text.trimEnd());
+}

@@ -1,0 +1,6 @@
+#!/usr/bin/env node
+/** The one binary. */
+
+import { runCommand } from "./run-command.ts";
+
+process.exitCode = await runCommand(process.argv.slice(2));

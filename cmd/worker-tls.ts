@@ -1,0 +1,69 @@
+/** The certificates of a gateway's listeners: read with each configuration, swapped in place. */
+
+import { readFile } from "node:fs/promises";
+import { ConfigProblems } from "../control/compile/problems.ts";
+import type { Config, ListenerTlsConfig, Problem } from "../control/config.ts";
+import { TlsContexts, TlsMaterialError, type TlsMaterial } from "../proxy/listen/tls.ts";
+
+/** Certificates per listener name, ready and not in effect yet. */
+export interface PreparedTls {
+  /** Null: the listener speaks plain text. */
+  of(listener: string): TlsContexts | null;
+  commit(): void;
+}
+
+export class WorkerTls {
+  private readonly ticketKeys: Buffer;
+  private live: ReadonlyMap<string, TlsContexts> = new Map();
+
+  constructor(ticketKeys: Buffer) {
+    this.ticketKeys = ticketKeys;
+  }
+
+  /** Throws {@link ConfigProblems} naming every certificate that cannot be used. */
+  async prepare(config: Config): Promise<PreparedTls> {
+    const next = new Map<string, TlsContexts>();
+    const swaps: (() => void)[] = [];
+    const problems: Problem[] = [];
+    for (const [index, { name, tls }] of (config.gateway?.listeners ?? []).entries()) {
+      if (tls === null) continue;
+      try {
+        const material = await this.read(tls);
+        const fresh = new TlsContexts(material);
+        const live = this.live.get(name);
+        if (live !== undefined) swaps.push(() => live.replace(material));
+        next.set(name, live ?? fresh);
+      } catch (error) {
+        const where = error instanceof TlsMaterialError ? error.where : [];
+        problems.push({
+          path: ["gateway", "listeners", index, "tls", ...where],
+          at: "value",
+          message: error instanceof Error ? error.message : String(error),
+        });
+      }
+    }
+    if (problems.length > 0) throw new ConfigProblems(problems);
+    return {
+      of: (listener) => next.get(listener) ?? null,
+      commit: () => {
+        for (const swap of swaps) swap();
+        this.live = next;
+      },
+    };
+  }
+
+  private async read(tls: ListenerTlsConfig): Promise<TlsMaterial> {
+    const { clientAuth } = tls;
+    return {
+      certificates: await Promise.all(
+        tls.certificates.map(async (pair) => ({
+          cert: await readFile(pair.cert),
+          key: await readFile(pair.key),
+        })),
+      ),
+      clientAuth:
+        clientAuth === null ? null : { ca: await readFile(clientAuth.ca), mode: clientAuth.mode },
+      ticketKeys: this.ticketKeys,
+    };
+  }
+}
