@@ -196,7 +196,9 @@ function cut(x: Exchange): void {
 /** What comes from upstream. */
 export const answers: AnswerSink = {
   onInformational(x, head) {
-    if (x.stage === "request") x.downstream.sendInformational(head);
+    // a 100 that the caller did not ask for is between us and the endpoint
+    if (x.stage === "request" && (head.status !== 100 || x.req.expectContinue))
+      x.downstream.sendInformational(head);
   },
   onHead(x, head) {
     x.lastByteMs = x.env.now();

@@ -10,7 +10,7 @@ import type { Downstream } from "./http/stream.ts";
 import { readTarget } from "./http/target.ts";
 import { createIds } from "./ids.ts";
 import { openRequestBody } from "./pipeline/body.ts";
-import type { EarlyRequest, Reply } from "./pipeline/plugin.ts";
+import type { Reply } from "./pipeline/plugin.ts";
 import { PENDING, runEarly, runRequest } from "./pipeline/run.ts";
 import { redirectLocation } from "./route/rewrite.ts";
 import type { Redirect, Route, Target } from "./snapshot.ts";
@@ -35,14 +35,8 @@ function begin(
     if (refusal !== null && req.target !== "*")
       return fail(x, new ProxyError("bad-request", refusal));
     if (conn.misdirected(req.host)) return fail(x, misdirected(x));
-    if (x.chain !== null) {
-      const made = runEarly(
-        x.chain,
-        x,
-        x.chain.early === null ? (req as EarlyRequest) : earlyRequest(x),
-      );
-      if (made !== null) return reply(x, made);
-    }
+    const made = runEarly(x.chain, x, req);
+    if (made !== null) return reply(x, made);
     match(x);
   } catch (error) {
     failOnBug(x, error);
@@ -186,17 +180,6 @@ function misdirected(x: Exchange): ProxyError {
     "misdirected",
     `${x.req.host} is not covered by the certificate of this connection`,
   );
-}
-
-/** The head, with the one thing that only an `early` hook may do. */
-function earlyRequest(x: Exchange): EarlyRequest {
-  return Object.assign(x.req, {
-    rewrite(target: string) {
-      const refusal = readTarget(x.req, target);
-      if (refusal !== null) throw new Error(`rewrite to ${JSON.stringify(target)}: ${refusal}`);
-      x.req.target = target;
-    },
-  });
 }
 
 /** The service, and with it the policy and the deadline. */

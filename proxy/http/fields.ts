@@ -1,14 +1,28 @@
 /** The field section of a head: one latin1 string with offsets into it, and an overlay for what plugins change. */
 
+const framing = new Set([
+  "content-length",
+  "transfer-encoding",
+  "connection",
+  "keep-alive",
+  "proxy-connection",
+  "te",
+  "trailer",
+  "upgrade",
+]);
+
 /** A field name prepared once, at setup, so that no request lower-cases it again. */
 export class FieldName {
   /** As it will be sent when a plugin sets it. */
   readonly name: string;
   readonly lower: string;
+  /** Written by weft alone: it decides where a message ends. */
+  readonly isFraming: boolean;
   constructor(name: string) {
     if (!isToken(name)) throw new TypeError(`not a field name: ${JSON.stringify(name)}`);
     this.name = name;
     this.lower = name.toLowerCase();
+    this.isFraming = framing.has(this.lower);
   }
 }
 
@@ -53,9 +67,11 @@ export const Kind = {
 
 interface Edit {
   readonly lower: string;
-  /** Null: removed. */
+  /** Null: nothing takes the place of what is removed. */
   readonly name: string | null;
   readonly value: string;
+  /** The received fields of this name do not go on. */
+  readonly replaces: boolean;
 }
 
 const RELEASED = new Int32Array(0);
@@ -116,26 +132,28 @@ export class Fields {
   /** Replaces every field of that name. Throws a TypeError on a bad name, a bad value or a framing field. */
   set(name: string | FieldName, value: string): void {
     const field = writable(name, value);
-    this.remove(field.lower);
-    this.edits!.push({ lower: field.lower, name: field.name, value });
+    this.forget(field.lower);
+    this.edits!.push({ lower: field.lower, name: field.name, value, replaces: true });
   }
 
   /** Adds one more field of that name. */
   append(name: string | FieldName, value: string): void {
     const field = writable(name, value);
     this.edits ??= [];
-    this.edits.push({ lower: field.lower, name: field.name, value });
+    this.edits.push({ lower: field.lower, name: field.name, value, replaces: false });
   }
 
   delete(name: string | FieldName): void {
-    this.remove(writable(name, "").lower);
+    const { lower } = writable(name, "");
+    this.forget(lower);
+    this.edits!.push({ lower, name: null, value: "", replaces: true });
   }
 
   /** Materialises everything: the only costly call here. Names lower-cased. */
   *entries(): IterableIterator<[string, string]> {
     for (let i = 0; i < this.count; i++) {
-      const lower = this.nameAt(i).toLowerCase();
-      if (this.kinds[i] !== Kind.named && !this.isReplaced(lower)) yield [lower, this.valueAt(i)];
+      if (this.kinds[i] !== Kind.named && !this.isReplacedAt(i))
+        yield [this.nameAt(i).toLowerCase(), this.valueAt(i)];
     }
     for (const edit of this.edits ?? []) if (edit.name !== null) yield [edit.lower, edit.value];
   }
@@ -157,7 +175,18 @@ export class Fields {
   /** True when a plugin removed or replaced the received fields of this name. */
   isReplaced(lower: string): boolean {
     if (this.edits === null) return false;
-    for (const edit of this.edits) if (edit.name === null && edit.lower === lower) return true;
+    for (const edit of this.edits) if (edit.replaces && edit.lower === lower) return true;
+    return false;
+  }
+
+  /** The same for the i-th field, without a copy of its name. */
+  isReplacedAt(i: number): boolean {
+    const { edits } = this;
+    if (edits === null) return false;
+    for (let k = 0; k < edits.length; k++) {
+      const edit = edits[k]!;
+      if (edit.replaces && this.nameIs(i, edit.lower)) return true;
+    }
     return false;
   }
 
@@ -174,9 +203,11 @@ export class Fields {
     return true;
   }
 
-  private remove(lower: string): void {
-    this.edits = (this.edits ?? []).filter((edit) => edit.lower !== lower);
-    this.edits.push({ lower, name: null, value: "" });
+  /** Drops earlier edits of this name. */
+  private forget(lower: string): void {
+    if (this.edits === null) this.edits = [];
+    else if (this.edits.some((edit) => edit.lower === lower))
+      this.edits = this.edits.filter((edit) => edit.lower !== lower);
   }
 }
 
@@ -187,20 +218,9 @@ export function fieldsFrom(pairs: Iterable<readonly [string, string]>): Fields {
   return fields;
 }
 
-const framing = new Set([
-  "content-length",
-  "transfer-encoding",
-  "connection",
-  "keep-alive",
-  "proxy-connection",
-  "te",
-  "trailer",
-  "upgrade",
-]);
-
 function writable(name: string | FieldName, value: string): FieldName {
   const field = typeof name === "string" ? new FieldName(name) : name;
-  if (framing.has(field.lower))
+  if (field.isFraming)
     throw new TypeError(`${field.lower} is written by weft alone: it decides the framing`);
   if (!isFieldValue(value))
     throw new TypeError(`value of ${field.lower} has a control character or one above U+00FF`);

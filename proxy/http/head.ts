@@ -1,6 +1,7 @@
 /** Request and response heads, the same for HTTP/1.1 and HTTP/2. */
 
 import { Fields } from "./fields.ts";
+import { readTarget } from "./target.ts";
 
 /** How a body is delimited; decided once by the parser, written by the serialiser. */
 export type BodyFraming = "none" | "length" | "chunked" | "until-close";
@@ -30,6 +31,15 @@ export class RequestHead {
   /** Token of the Upgrade field when Connection names it, else null. */
   upgrade: string | null = null;
   expectContinue = false;
+  /**
+   * Replaces path and query; normalised again. In an `early` hook it decides about the route, later only about what is sent.
+   * Throws a TypeError on a target that would be refused from a caller.
+   */
+  rewrite(target: string): void {
+    const refusal = readTarget(this, target);
+    if (refusal !== null) throw new TypeError(`rewrite to ${JSON.stringify(target)}: ${refusal}`);
+  }
+
   /** True for a gRPC caller (content-type application/grpc*): errors become trailers-only answers. */
   get isGrpc(): boolean {
     const type = this.headers.get("content-type");

@@ -92,10 +92,7 @@ function lines(fields: Fields, drop: Uint8Array, from: number): string {
   let out = "";
   let run = from;
   for (let i = 0; i < count; i++) {
-    if (
-      drop[kinds[i]!] === 1 ||
-      (edits !== null && fields.isReplaced(fields.nameAt(i).toLowerCase()))
-    ) {
+    if (drop[kinds[i]!] === 1 || (edits !== null && fields.isReplacedAt(i))) {
       const start = offsets[i * 4]!;
       if (run >= 0 && run < start) out += raw.slice(run, start);
       run = -1;

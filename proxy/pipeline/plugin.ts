@@ -219,11 +219,8 @@ export interface Ctx {
   pickService(name: string): void;
 }
 
-/** A request before routing: method, target and host may be rewritten. */
-export interface EarlyRequest extends RequestHead {
-  /** Replaces path and query; normalised again. */
-  rewrite(target: string): void;
-}
+/** A request before routing: `rewrite` and changes of `method` decide about the route. */
+export type EarlyRequest = RequestHead;
 
 /** One try at an endpoint. `headers` are those of this try only: edits do not reach a later one. */
 export interface AttemptInfo {

@@ -25,7 +25,8 @@ export function outgoingHead(x: Exchange): OutgoingHead | null {
   const { req, env, route } = x;
   const fields = req.headers;
   let target = req.target;
-  let authority = req.authority;
+  // HTTP/1.0 callers may leave it out; endpoints may not be asked without
+  let authority = req.authority === "" ? (x.serviceName ?? "") : req.authority;
   const rewrite = route?.rewrite ?? null;
   if (rewrite !== null) {
     if (rewrite.host !== null) authority = rewrite.host;
