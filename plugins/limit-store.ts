@@ -1,0 +1,104 @@
+/** Where a rate limit counts: in the memory of the process, or in Redis with a local limit for when it is away. */
+
+import type { Consumer, Host, LimitDecision, LimiterSpec } from "../proxy/pipeline/plugin.ts";
+
+/** What of the options decides where and how much is counted. */
+export interface LimitOptions {
+  readonly limit?: { readonly limit: number; readonly windowMs: number } | undefined;
+  readonly plan: boolean;
+  readonly algorithm: LimiterSpec["algorithm"];
+  readonly burst?: number | undefined;
+  readonly store: "local" | "redis";
+  readonly onStoreError: "local" | "open" | "closed";
+  /** How many proxies share the store: each lets its part through when the store is away. */
+  readonly replicas: number;
+  readonly name: string;
+}
+
+/** One limit, wherever it counts. */
+export interface AnyLimit {
+  readonly spec: LimiterSpec;
+  /** Null: the store made no decision and there is no local one. */
+  take(key: string, cost: number): LimitDecision | Promise<LimitDecision | null>;
+}
+
+export interface Limits {
+  /** Null: nothing limits this consumer. */
+  of(consumer: Consumer | null): AnyLimit | null;
+  close(): void;
+}
+
+/** Rejects when Redis is wanted and `stores.redis` is not configured. The Redis client is loaded only here. */
+export async function openLimits(options: LimitOptions, host: Host): Promise<Limits> {
+  const open = options.store === "redis" ? await openRedis(options, host) : openLocal(host);
+  const base = options.limit === undefined ? null : open.limit(toSpec(options, options.limit, ""));
+  if (!options.plan) return { of: () => base, close: open.close };
+  const plans = new Map(
+    Object.entries(host.plans).map(([plan, rate]) => [
+      plan,
+      open.limit(toSpec(options, rate, `/${plan}`)),
+    ]),
+  );
+  return {
+    of: (consumer) => (consumer?.plan == null ? base : (plans.get(consumer.plan) ?? base)),
+    close: open.close,
+  };
+
+  function toSpec(
+    from: LimitOptions,
+    rate: { limit: number; windowMs: number },
+    suffix: string,
+  ): LimiterSpec {
+    return {
+      id: `${host.route ?? ""}/${from.name}${suffix}`,
+      algorithm: from.algorithm,
+      limit: rate.limit,
+      windowMs: rate.windowMs,
+      burst: from.burst ?? rate.limit,
+    };
+  }
+}
+
+interface Opener {
+  limit(spec: LimiterSpec): AnyLimit;
+  close(): void;
+}
+
+function openLocal(host: Host): Opener {
+  return {
+    limit(spec) {
+      const limiter = host.limiter(spec);
+      return { spec, take: (key, cost) => limiter.take(key, cost) };
+    },
+    close() {},
+  };
+}
+
+async function openRedis(options: LimitOptions, host: Host): Promise<Opener> {
+  const url = host.stores.redis;
+  if (url === null) throw new Error("store: redis needs stores.redis in the configuration");
+  const { RedisLimit, releaseRedis, shareRedis } = await import("./redis-store.ts");
+  const store = shareRedis(url, host);
+  return {
+    limit(spec) {
+      const remote = new RedisLimit(store, spec);
+      const local =
+        options.onStoreError === "local" ? host.limiter(shareOf(spec, options.replicas)) : null;
+      return {
+        spec,
+        take: async (key, cost) => (await remote.take(key, cost)) ?? local?.take(key, cost) ?? null,
+      };
+    },
+    close: () => releaseRedis(url),
+  };
+}
+
+/** This proxy's part of a limit that all replicas keep together. */
+function shareOf(spec: LimiterSpec, replicas: number): LimiterSpec {
+  return {
+    ...spec,
+    id: `${spec.id}/away`,
+    limit: Math.max(1, Math.ceil(spec.limit / replicas)),
+    burst: Math.max(1, Math.ceil((spec.burst ?? spec.limit) / replicas)),
+  };
+}
