@@ -22,7 +22,7 @@ export interface TargetEnv {
 }
 
 /** What is live of the app behind a sidecar is kept under this key: a service of the same name may be called too. */
-export const appKey = "inbound";
+export const appKey = "@app";
 
 /** True when the service is called with our mesh identity (CONTRACT section 11). */
 export function usesMtls(service: ServiceConfig, mode: "gateway" | "mesh"): boolean {

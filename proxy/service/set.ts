@@ -92,8 +92,8 @@ export class ServiceSet {
   publishHealth(): void {
     const { metrics } = this.options;
     if (metrics === null) return;
-    for (const { name } of this.live.values()) {
-      for (const { address, healthy } of this.states(name)) {
+    for (const [key, { name }] of this.live) {
+      for (const { address, healthy } of this.states(key)) {
         metrics.values[metrics.series(metricTable.endpointHealthy.name, [name, address])] = healthy
           ? 1
           : 0;
