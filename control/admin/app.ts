@@ -9,9 +9,9 @@ import { checkHost, checkToken, harden, hasToken } from "./guard.ts";
 import { pageAssets } from "./page.ts";
 import { problemResponse, rejectedResponse } from "./problem.ts";
 import { readQuestion } from "./question.ts";
-import { redact } from "./redact.ts";
 import { logLevels, type AdminSource, type AppliedConfig, type LogLevel } from "./source.ts";
 import { summarise } from "./summary.ts";
+import { writeConfig } from "./written.ts";
 
 export interface AdminOptions {
   /** The address it will be bound to: decides which Host fields are believed. */
@@ -120,7 +120,7 @@ function addViews(app: Hono, source: AdminSource, options: AdminOptions): void {
         etag: etagOf(source, applied.version),
         origin: applied.origin,
         appliedAt: new Date(applied.appliedAtMs).toISOString(),
-        config: redact(applied.config),
+        config: writeConfig(applied.config),
       };
     }),
   );

@@ -1,16 +1,10 @@
 /** What the configuration says, in the shapes of `/routes`, `/services`, `/plugins` and `/limits`. */
 
-import type {
-  Config,
-  MatchConfig,
-  PathMatch,
-  PluginUse,
-  RouteConfig,
-  ValueMatch,
-} from "../config.ts";
+import type { Config, PluginUse, RouteConfig } from "../config.ts";
 import { routesFor } from "../compile/rules.ts";
 import { mergeUses, useId } from "../compile/uses.ts";
 import { redact } from "./redact.ts";
+import { tidy, writeMatch } from "./written.ts";
 import type { EndpointState } from "./source.ts";
 
 /** A route as `/routes` shows it: the words of the configuration file. */
@@ -49,36 +43,13 @@ function describeRoute(
     name: route.name,
     plane,
     hosts: route.hosts,
-    match: route.match.map(describeMatch),
+    match: route.match.map((match) => redact(tidy(writeMatch(match))) as Record<string, unknown>),
     to: route.to,
     redirect: route.redirect,
     respond: route.respond === null ? null : { status: route.respond.status },
     app: route.app,
     plugins: mergeUses(everywhere, route.plugins).map(useId),
   };
-}
-
-function describeMatch(match: MatchConfig): Record<string, unknown> {
-  const view: Record<string, unknown> = {};
-  if (match.path !== null) view.path = describePath(match.path);
-  if (match.methods !== null) view.methods = match.methods;
-  if (Object.keys(match.headers).length > 0) view.headers = describeValues(match.headers);
-  if (Object.keys(match.query).length > 0) view.query = describeValues(match.query);
-  return redact(view) as Record<string, unknown>;
-}
-
-function describePath(path: PathMatch): unknown {
-  return path.kind === "prefix" ? path.value : { [path.kind]: path.value };
-}
-
-function describeValues(values: Readonly<Record<string, ValueMatch>>): Record<string, unknown> {
-  const entries = Object.entries(values);
-  return Object.fromEntries(
-    entries.map(([name, match]) => [
-      name,
-      match.kind === "exact" ? match.value : { [match.kind]: match.value },
-    ]),
-  );
 }
 
 /** A service as `/services` shows it (CONTRACT section 6). */
