@@ -276,9 +276,10 @@ export function finish(x: Exchange, how: DoneInfo["end"]): void {
       attempts: x.attempts,
       endpoint: x.endpoint,
       end: how,
+      detail: x.detail,
     };
-    env.accessLog?.log(x, info);
     runDone(x.chain, x, info);
+    env.accessLog?.log(x, info);
   } else x.reached = ENDED;
   if (how !== "complete") x.cancelSignal();
   x.snapshot.use.leave();

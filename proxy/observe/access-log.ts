@@ -133,7 +133,7 @@ function jsonLine(options: AccessLogOptions, ctx: Ctx, info: DoneInfo, wallMs: n
   if (ctx.consumer !== null) line += `,"consumer":${quote(ctx.consumer.name)}`;
   const traceId = traceOf(req);
   if (traceId !== null) line += `,"trace":"${traceId}"`;
-  if (info.detail !== undefined) line += `,"detail":${quote(info.detail)}`;
+  if (info.detail) line += `,"detail":${quote(info.detail)}`;
   for (const name of options.fields) line += `,${quote(name)}:${quoteOrNull(fieldOf(req, name))}`;
   return `${line}}\n`;
 }
@@ -148,7 +148,7 @@ function textLine(options: AccessLogOptions, ctx: Ctx, info: DoneInfo, wallMs: n
     ` attempts=${info.attempts} end=${info.end} id=${plain(ctx.id)}`;
   if (ctx.peer !== null) line += ` peer=${plain(ctx.peer.id)}`;
   if (ctx.consumer !== null) line += ` consumer=${plain(ctx.consumer.name)}`;
-  if (info.detail !== undefined) line += ` detail=${quote(info.detail)}`;
+  if (info.detail) line += ` detail=${quote(info.detail)}`;
   for (const name of options.fields) line += ` ${name}=${quote(fieldOf(req, name) ?? "-")}`;
   return `${line}\n`;
 }

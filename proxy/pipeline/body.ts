@@ -174,7 +174,7 @@ export function openResponseBody(
   x: PipelineExchange,
   res: ResponseHead,
 ): BodyTransform | null {
-  if (chain === null || chain.responseBody === null || res.framing === "none") return null;
+  if (chain === null || chain.responseBody === null || hasNoBody(x, res)) return null;
   return open(x, chain.responseBody, res, {
     hook: "responseBody",
     contentLength: res.contentLength,
@@ -213,4 +213,11 @@ function open<Head extends RequestHead | ResponseHead>(
     steps.push(step);
   }
   return steps === null ? null : new BodyTransform(x, head, steps, refusal);
+}
+
+/** RFC 9110 section 6.4.1: what a head to HEAD says about a body is about another one. */
+function hasNoBody(x: PipelineExchange, res: ResponseHead): boolean {
+  return (
+    res.framing === "none" || x.req.method === "HEAD" || res.status === 204 || res.status === 304
+  );
 }

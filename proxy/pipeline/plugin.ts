@@ -257,7 +257,7 @@ export interface DoneInfo {
   /** 0 when no answer was sent. */
   readonly status: number;
   readonly code: ErrorCode | null;
-  /** The sentence that went into weft's own answer. */
+  /** The sentence that went into weft's own answer; empty or absent: none. */
   readonly detail?: string;
   readonly durationMs: number;
   readonly requestBytes: number;
