@@ -114,6 +114,8 @@ class AppCall implements Forwarding {
 
   flush(): void {}
 
+  blame(): void {}
+
   pauseAnswer(): void {
     this.isPaused = true;
   }

@@ -319,5 +319,7 @@ export interface Forwarding {
   flush(): void;
   pauseAnswer(): void;
   resumeAnswer(): void;
+  /** Time has run out in the middle of a try: that counts against its endpoint. */
+  blame(): void;
   cancel(): void;
 }

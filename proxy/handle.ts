@@ -303,8 +303,10 @@ export const flow: Flow = {
     if (policy === null || x.stage === "ended") return;
     if (policy.totalTimeoutMs > 0 && nowMs >= x.startMs + policy.totalTimeoutMs)
       return fail(x, overdue(x, "totalTimeout", policy.totalTimeoutMs));
-    if (x.stage === "request" && x.requestDone && x.deadlineMs > 0 && nowMs >= x.deadlineMs)
+    if (x.stage === "request" && x.requestDone && x.deadlineMs > 0 && nowMs >= x.deadlineMs) {
+      x.forward?.blame();
       return fail(x, overdue(x, "timeout", x.timeoutMs));
+    }
     const idleMs = policy.idleTimeoutMs;
     const waitsForAnswer = x.stage === "request" && x.requestDone;
     if (idleMs > 0 && nowMs >= x.lastByteMs + idleMs && !waitsForAnswer) {

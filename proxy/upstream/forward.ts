@@ -88,7 +88,7 @@ export class Forward extends Timed implements ResponseSink, Forwarding {
     this.policy = policy;
     this.head = head;
     this.answers = answers;
-    this.bodyDone = x.req.framing === "none";
+    this.bodyDone = false;
     this.keepForRetry =
       policy.retry.attempts > 0 &&
       (isIdempotent(x.req.method) || hasKind(x.req.headers, Kind.idempotencyKey)) &&
@@ -100,6 +100,10 @@ export class Forward extends Timed implements ResponseSink, Forwarding {
   }
 
   start(): void {
+    // an empty body has no end to wait for; plugins may have changed the length since the constructor
+    const { req } = this.x;
+    if (req.framing === "none" || (req.framing === "length" && req.contentLength === 0))
+      this.bodyDone = true;
     this.service.budget.request(this.x.env.now());
     this.try();
   }
@@ -159,6 +163,11 @@ export class Forward extends Timed implements ResponseSink, Forwarding {
     const connection = this.connection;
     this.connection = null;
     connection?.cancel();
+  }
+
+  blame(): void {
+    if (this.phase === "connecting" || this.phase === "sent")
+      this.report("failure", this.x.env.now());
   }
 
   // === tries ===
@@ -230,6 +239,8 @@ export class Forward extends Timed implements ResponseSink, Forwarding {
     }
     if (transport === null) return this.failed("connect-failure", error!, true);
     this.send(pool.adopt(transport));
+    // no turn of the caller's bytes is under way that would end with a flush
+    this.flush();
   }
 
   private send(connection: ClientConnection): void {
@@ -257,7 +268,10 @@ export class Forward extends Timed implements ResponseSink, Forwarding {
   }
 
   override onDue(nowMs: number): void {
-    if (this.phase === "backing-off") return this.try();
+    if (this.phase === "backing-off") {
+      this.try();
+      return this.flush();
+    }
     if (this.phase === "connecting" || this.phase === "sent") {
       const ms = Math.round(nowMs - this.attemptStartMs);
       const what = this.phase === "sent" ? "no answer" : "no connection";
@@ -351,11 +365,9 @@ export class Forward extends Timed implements ResponseSink, Forwarding {
     if (silent && connection.isReused && !this.replayed && this.mayReplay()) {
       // the keep-alive race: the endpoint was closing the connection while we wrote (node.md, bug 6)
       this.replayed = true;
-      this.x.env.metrics.attempt(
-        this.service.name,
-        this.endpoint!.address,
-        "reused-connection-lost",
-      );
+      const { metrics } = this.x.env;
+      metrics.attempt(this.service.name, this.endpoint!.address, "reused-connection-lost");
+      metrics.retry(this.service.name, "reused-connection-lost");
       this.connect(this.endpoint!);
       return;
     }
