@@ -15,6 +15,7 @@ import { runAttempt, runAttemptResult } from "../pipeline/run.ts";
 import type { Endpoint } from "../service/endpoint.ts";
 import type { Service, TryOutcome } from "../service/service.ts";
 import type { Policy } from "../snapshot.ts";
+import { canFinish } from "../../policies/timeout.ts";
 import { backoffMs, isIdempotent, judgeRetry, type FailureKind } from "../../policies/retry.ts";
 import { Pool } from "./pool.ts";
 
@@ -66,6 +67,10 @@ export class Forward extends Timed implements ResponseSink, Forwarding {
   private attemptFields: Fields | null = null;
   /** A request lost on a reused connection has been sent again: once. */
   private replayed = false;
+  /** Before the next try, in ms. */
+  private waitMs = 0;
+  /** What the endpoint itself asked for, in ms. */
+  private askedToWaitMs = 0;
 
   /** Request bytes at hand for the next try; null once they are gone. */
   private kept: Buffer[] | null = [];
@@ -328,6 +333,7 @@ export class Forward extends Timed implements ResponseSink, Forwarding {
     this.report(status >= 500 ? "failure" : "success", nowMs);
     x.env.metrics.attempt(this.service.name, this.endpoint!.address, statusClass(status));
     if (status >= 500 || x.chain?.attemptResult != null) {
+      if (status === 503) this.askedToWaitMs = retryAfterMs(head.headers);
       const advice = this.advice(status, null, nowMs);
       if (
         (status >= 500 || advice === "retry") &&
@@ -440,12 +446,13 @@ export class Forward extends Timed implements ResponseSink, Forwarding {
       advice,
     });
     if (verdict === "none") return false;
-    const denied =
-      verdict !== "retry"
-        ? verdict
-        : this.service.budget.takeRetry(policy.retry, nowMs)
-          ? null
-          : "budget";
+    this.waitMs = Math.max(this.askedToWaitMs, backoffMs(policy.retry, this.tries, x.env.random()));
+    this.askedToWaitMs = 0;
+    let denied: string | null = null;
+    if (verdict !== "retry") denied = verdict;
+    else if (!canFinish(nowMs, this.waitMs, this.endpoint!.latencyMs, x.deadlineMs))
+      denied = "deadline";
+    else if (!this.service.budget.takeRetry(policy.retry, nowMs)) denied = "budget";
     if (denied === null) return true;
     x.env.metrics.retryDenied(this.service.name, denied);
     return false;
@@ -460,7 +467,7 @@ export class Forward extends Timed implements ResponseSink, Forwarding {
     this.tried.add(this.endpoint!);
     this.endpoint = null;
     this.phase = "backing-off";
-    x.env.wheel.arm(this, nowMs + backoffMs(this.policy.retry, this.tries, x.env.random()));
+    x.env.wheel.arm(this, nowMs + this.waitMs);
   }
 
   private giveUp(error: ProxyError): void {
@@ -490,6 +497,12 @@ function poolOf(endpoint: Endpoint, x: Exchange): Pool {
   );
   endpoint.pool = made;
   return made;
+}
+
+/** `Retry-After` in seconds (RFC 9110 section 10.2.3), as ms; a date, or none: 0. */
+function retryAfterMs(fields: Fields): number {
+  const value = fields.get("retry-after");
+  return value !== undefined && /^\d{1,6}$/.test(value) ? Number(value) * 1000 : 0;
 }
 
 /** True when a field of that kind was received. */
