@@ -31,8 +31,10 @@ export async function demo(args: Arguments): Promise<number> {
   const stop = new StopSignal();
   const folder = await mkdtemp(path.join(tmpdir(), "weft-demo-"));
   const family = new Family();
+  let starting = Promise.resolve();
   try {
-    await Promise.race([start(family, { port, adminPort, folder }, stop.signal), stop.asked]);
+    starting = start(family, { port, adminPort, folder }, stop.signal);
+    await Promise.race([starting, stop.asked]);
     if (!stop.isAsked) process.stdout.write(demoScreen(port, adminPort));
     await stop.asked;
     return (await family.end(stop.again)) ? exitCodes.ok : exitCodes.input;
@@ -43,6 +45,8 @@ export async function demo(args: Arguments): Promise<number> {
   } finally {
     stop.dispose();
     await family.end(Promise.resolve());
+    // It may be in the middle of writing a certificate.
+    await starting.catch(() => {});
     await rm(folder, { recursive: true, force: true });
   }
 }
@@ -59,8 +63,10 @@ async function start(family: Family, setting: DemoSetting, signal: AbortSignal):
   const { folder } = setting;
   await createAuthority(folder, "weft.local");
   // One after the other: each writes the same bundle beside its own files.
-  for (const service of demoIdentities)
+  for (const service of demoIdentities) {
+    if (signal.aborted) return;
     await issueCertificate({ service, ca: folder, out: folder });
+  }
   const ports = await freePorts(demoPortCount, Math.random);
   if (signal.aborted) return;
   const plan = planDemo({ ...setting, certificates: folder }, ports);

@@ -47,6 +47,7 @@ type Opened = Map<string, { readonly wanted: Wanted; readonly socket: ListenSock
 export class ListenPlan {
   private readonly mode: "gateway" | "mesh";
   private readonly workers: number;
+  private closed = false;
   private open: Opened = new Map();
 
   constructor(mode: "gateway" | "mesh", workers: number) {
@@ -94,19 +95,20 @@ export class ListenPlan {
   }
 
   /** As the admin API shows them. */
-  states(isOpen: boolean): ListenerState[] {
+  states(isServing: boolean): ListenerState[] {
     return [...this.open.values()].map(({ wanted, socket }) => ({
       name: wanted.name,
       address: socket.address,
       plane: wanted.plane,
       secure: wanted.secure,
-      open: isOpen,
+      open: isServing && !this.closed,
     }));
   }
 
   close(): void {
+    if (this.closed) return;
+    this.closed = true;
     for (const { socket } of this.open.values()) socket.close();
-    this.open = new Map();
   }
 }
 

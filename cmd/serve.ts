@@ -125,10 +125,13 @@ class Serving {
     const limitMs = supervisor.applied?.config.drainTimeoutMs ?? 30_000;
     log.info("draining", { reason: why, limitMs });
     if (why !== "end") this.beside?.signal(why);
+    supervisor.draining = true;
+    const endMs = performance.now() + limitMs;
     const drained = (async () => {
       // the app goes on calling its peers through us until it has ended
       const code = await within(this.beside?.exited ?? Promise.resolve(null), limitMs);
-      await supervisor.drain(limitMs);
+      await supervisor.drain(Math.max(0, endMs - performance.now()));
+      if (code === null) this.beside?.signal("SIGKILL");
       return code ?? exitCodes.ok;
     })();
     const code = await Promise.race([drained, signals.again]);

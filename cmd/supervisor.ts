@@ -14,6 +14,8 @@ import { MainServices } from "./main-services.ts";
 import { ProcessMetrics } from "./process-metrics.ts";
 import type { FromWorker } from "./protocol.ts";
 import { codeFiles, contentHash } from "./watched-files.ts";
+import { ThreadNumbers } from "./thread-numbers.ts";
+import { startWatchdog } from "./watchdog.ts";
 import type { WorkerThread } from "./worker-thread.ts";
 import { Workers, inWords } from "./workers.ts";
 
@@ -46,6 +48,7 @@ export class Supervisor {
   private readonly shared: SharedState;
   private readonly ticketKeys = randomBytes(48);
   private codeHash = "";
+  private stopWatchdog = (): void => {};
   /** One configuration after the other. */
   private turn: Promise<unknown> = Promise.resolve();
 
@@ -54,7 +57,7 @@ export class Supervisor {
     this.origin = options.origin;
     this.log = options.log;
     this.workerCount = options.workers ?? workerCount(config);
-    this.shared = SharedState.create();
+    this.shared = SharedState.create({ threads: threadLimit });
     this.metrics = new ProcessMetrics(this.log, () => this.applied?.appliedAtMs ?? null);
     this.services = new MainServices(this.mode, this.shared, {
       metrics: this.metrics,
@@ -64,6 +67,7 @@ export class Supervisor {
     this.plan = new ListenPlan(this.mode, this.workerCount);
     this.workers = new Workers({
       count: this.workerCount,
+      numbers: new ThreadNumbers(threadLimit),
       log: this.log,
       start: () => ({
         mode: this.mode,
@@ -141,6 +145,7 @@ export class Supervisor {
   /** Ends everything at once. */
   async stop(): Promise<void> {
     this.draining = true;
+    this.stopWatchdog();
     this.services.close();
     await this.workers.stop();
     this.plan.close();
@@ -157,6 +162,11 @@ export class Supervisor {
       throw new CommandError(exitCodes.internal, `a worker could not start: ${inWords(outcome)}`);
     }
     this.inEffect(loaded, 1, code);
+    this.stopWatchdog = startWatchdog({
+      shared: this.shared,
+      threads: () => this.workers.threads,
+      log: this.log,
+    });
   }
 
   private async replace(loaded: Loaded): Promise<ApplyResult> {
@@ -237,6 +247,9 @@ export class Supervisor {
     return done;
   }
 }
+
+/** Living threads at most: every worker, and those that it replaces and that still drain. */
+const threadLimit = 1024;
 
 function workerCount(config: Config): number {
   return config.workers === "auto" ? os.availableParallelism() : config.workers;

@@ -27,7 +27,7 @@ export class WorkerThread {
   /** Never reused: metrics of dead workers are kept apart by it. */
   readonly id: string;
   readonly slot: number;
-  /** In shared memory: differs from every living thread's, also while one replaces another. 1 to 255. */
+  /** Its number in shared memory. */
   readonly number: number;
   readonly startedMs = performance.now();
   /** Settles when it listens, cannot use its configuration, or dies. */
@@ -46,15 +46,15 @@ export class WorkerThread {
   private lastWords: string | null = null;
   isAlive = true;
 
-  constructor(start: Omit<WorkerStart, "thread">, events: WorkerEvents) {
-    this.number = 1 + (started % 255);
+  constructor(start: WorkerStart, events: WorkerEvents) {
     this.id = `${start.slot}.${started++}`;
     this.slot = start.slot;
+    this.number = start.thread;
     this.version = start.version;
     this.events = events;
     this.ready = new Promise((resolve) => (this.settleReady = resolve));
     this.worker = new Worker(entry, {
-      workerData: { ...start, thread: this.number },
+      workerData: start,
       name: `weft-${this.id}`,
       // what a plugin prints goes to the log: never into the access log, never to a pipe that may block
       stdout: true,
@@ -101,6 +101,12 @@ export class WorkerThread {
     if (!this.isAlive) return;
     void this.worker.terminate();
     await new Promise<void>((resolve) => this.whenExited.push(resolve));
+  }
+
+  /** Ends the thread as if it had died of `reason`: it is replaced. */
+  kill(reason: string): void {
+    this.lastWords ??= reason;
+    void this.worker.terminate();
   }
 
   private ask(message: ToWorker, isAnswer: (message: FromWorker) => boolean): Promise<Outcome> {

@@ -4,6 +4,7 @@ import type { Config, Problem } from "../control/config.ts";
 import type { Log } from "../proxy/pipeline/plugin.ts";
 import type { PreparedPlan } from "./listen-plan.ts";
 import type { FromWorker, ListenPoint, WorkerStart } from "./protocol.ts";
+import type { ThreadNumbers } from "./thread-numbers.ts";
 import { WorkerThread, type Outcome } from "./worker-thread.ts";
 
 export interface WorkersOptions {
@@ -11,6 +12,8 @@ export interface WorkersOptions {
   readonly log: Log;
   /** Everything but slot, version, configuration and points. */
   readonly start: () => Omit<WorkerStart, "slot" | "thread" | "version" | "config" | "points">;
+  /** Numbers in shared memory. */
+  readonly numbers: ThreadNumbers;
   /** Fresh descriptors for a worker of this slot. */
   readonly points: (slot: number) => readonly ListenPoint[];
   readonly onMessage: (thread: WorkerThread, message: FromWorker) => void;
@@ -154,12 +157,14 @@ export class Workers {
   ): Promise<Outcome> {
     const { options } = this;
     let thread: WorkerThread;
+    const number = options.numbers.take();
     try {
       thread = new WorkerThread(
-        { ...options.start(), ...next, slot, points },
+        { ...options.start(), ...next, slot, points, thread: number },
         { message: options.onMessage, exit: (gone, reason) => this.exited(gone, reason) },
       );
     } catch (error) {
+      options.numbers.give(number);
       return {
         ok: false,
         problems: [],
@@ -186,6 +191,7 @@ export class Workers {
 
   private exited(thread: WorkerThread, reason: string | null): void {
     this.options.onGone(thread);
+    this.options.numbers.give(thread.number);
     const { slot } = thread;
     if (this.slots[slot] !== thread) return;
     this.slots[slot] = null;
