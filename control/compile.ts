@@ -5,7 +5,7 @@ import { checkOptions, checkSides, loadDefinitions } from "./compile/definitions
 import { PluginLists } from "./compile/plugin-lists.ts";
 import { ConfigProblems, unique } from "./compile/problems.ts";
 import { checkReferences } from "./compile/references.ts";
-import { compileRoute } from "./compile/routes.ts";
+import { checkApps, compileRoute } from "./compile/routes.ts";
 import { routesFor, toRule } from "./compile/rules.ts";
 import { appKey, serviceSpecs, type TargetEnv } from "./compile/targets.ts";
 import { mergeUses } from "./compile/uses.ts";
@@ -66,7 +66,7 @@ export async function buildSnapshot(config: Config, env: BuildEnv): Promise<Snap
 
 /**
  * What {@link buildSnapshot} would find wrong, as far as that can be told without setting a plugin up: names, options
- * against their schemas, modes. For `check` and for a configuration that is sent in.
+ * against their schemas, modes, apps. For `check` and for a configuration that is sent in.
  */
 export async function checkConfig(config: Config, mode: "gateway" | "mesh"): Promise<Problem[]> {
   const definitions = await loadDefinitions(config);
@@ -74,6 +74,7 @@ export async function checkConfig(config: Config, mode: "gateway" | "mesh"): Pro
     ...checkReferences(config),
     ...definitions.problems,
     ...(await checkOptions(config, definitions)),
+    ...(await checkApps(config)),
     ...checkSides(config, definitions, mode),
   ]);
 }

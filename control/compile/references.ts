@@ -20,14 +20,6 @@ function checkServices(config: Config): Problem[] {
   const problems: Problem[] = [];
   for (const [name, service] of Object.entries(config.services)) {
     problems.push(...checkPolicy(config, service.policy, ["services", name, "policy"]));
-    if (service.mtls === true && service.tls !== null) {
-      problems.push({
-        path: ["services", name, "tls"],
-        at: "key",
-        message: "a service is reached by mTLS or by TLS, not by both",
-        expected: "either mtls: true or tls",
-      });
-    }
   }
   return problems;
 }

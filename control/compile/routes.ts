@@ -61,12 +61,7 @@ async function compileTarget(
   if (route.app !== null) {
     const app = await loadApp(route.app, parts.config.baseDir);
     if (typeof app !== "string") return { kind: "app", app };
-    parts.problems.push({
-      path: [...at, "app"],
-      at: "value",
-      message: app,
-      expected: "a module whose default export is a Hono app, or anything with fetch()",
-    });
+    parts.problems.push(appProblem(app, at));
     return null;
   }
   return compileChoices(route, parts);
@@ -83,6 +78,25 @@ function compileChoices(route: RouteConfig, parts: RouteParts): Target | null {
     weighted.push({ choice, weight });
   }
   return { kind: "service", choices: createWeightedChoice(weighted) };
+}
+
+/** Apps that cannot be loaded, or are none. */
+export async function checkApps(config: Config): Promise<Problem[]> {
+  const problems: Problem[] = [];
+  for (const [index, { app: use }] of config.routes.entries()) {
+    const app = use === null ? null : await loadApp(use, config.baseDir);
+    if (typeof app === "string") problems.push(appProblem(app, ["routes", index]));
+  }
+  return problems;
+}
+
+function appProblem(message: string, at: ConfigPath): Problem {
+  return {
+    path: [...at, "app"],
+    at: "value",
+    message,
+    expected: "a module whose default export is a Hono app, or anything with fetch()",
+  };
 }
 
 /** The app, or what is wrong with it. */
