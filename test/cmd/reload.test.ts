@@ -1,0 +1,186 @@
+/** Changing the configuration of a running process: whole or not at all, and no request notices. */
+
+import assert from "node:assert/strict";
+import { renameSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { describe, it } from "node:test";
+import { eventually } from "../support/eventually.ts";
+import type { Gateway } from "../support/gateway.ts";
+import { get, simpleConfig, startSimple, Upstream, type SimpleOptions } from "./serving.ts";
+
+/** Replaces the file as an editor does. */
+function write(gateway: Gateway, text: string, name = "weft.yaml"): void {
+  const next = path.join(gateway.folder, `${name}.next`);
+  writeFileSync(next, text);
+  renameSync(next, path.join(gateway.folder, name));
+}
+
+function configFor(
+  gateway: Gateway,
+  options: Pick<SimpleOptions, "upstream" | "routes" | "extra">,
+) {
+  return simpleConfig({ port: gateway.ports, admin: gateway.admin }, options);
+}
+
+function respond(body: string): string {
+  return `  - { name: all, respond: { status: 200, body: ${body} } }`;
+}
+
+/** Asks without pause on keep-alive-less connections until stopped; counts what was not 200. */
+function keepAsking(port: number): { stop(): Promise<{ asked: number; failed: string[] }> } {
+  let isOver = false;
+  let asked = 0;
+  const failed: string[] = [];
+  const ask = async (): Promise<void> => {
+    while (!isOver) {
+      asked++;
+      try {
+        const { status } = await get(port);
+        if (status !== 200) failed.push(String(status));
+      } catch (error) {
+        failed.push(String(error));
+      }
+    }
+  };
+  const all = Promise.all([ask(), ask(), ask(), ask()]);
+  return {
+    stop: async () => {
+      isOver = true;
+      await all;
+      return { asked, failed };
+    },
+  };
+}
+
+describe("reload", () => {
+  it("applies a changed file by itself, with no failed request", async () => {
+    await using upstream = await Upstream.start();
+    await using gateway = await startSimple({ upstream: upstream.port, routes: respond("one") });
+    const load = keepAsking(gateway.port);
+    for (const body of ["two", "three", "four"]) {
+      write(gateway, configFor(gateway, { upstream: upstream.port, routes: respond(body) }));
+      await eventually(`the answer ${body}`, async () => (await get(gateway.port)).body === body);
+    }
+    const { asked, failed } = await load.stop();
+    assert.deepEqual(failed, []);
+    assert.ok(asked > 10);
+    assert.equal(await gateway.metric("weft_config_reload_total", { result: "applied" }), 4);
+  });
+
+  it("keeps the old configuration when the new one is wrong, and says so", async () => {
+    await using upstream = await Upstream.start();
+    await using gateway = await startSimple({ upstream: upstream.port, routes: respond("one") });
+    const load = keepAsking(gateway.port);
+    write(
+      gateway,
+      configFor(gateway, { upstream: upstream.port, routes: "  - { name: all, to: nowhere }" }),
+    );
+    await eventually("the rejection to be counted", async () => {
+      return (await gateway.metric("weft_config_reload_total", { result: "rejected" })) === 1;
+    });
+    assert.deepEqual((await load.stop()).failed, []);
+    assert.equal((await get(gateway.port)).body, "one");
+    const readiness = JSON.parse(await gateway.ask("/readyz"));
+    assert.equal(readiness.ready, true);
+    assert.equal(readiness.lastRejected.problems[0].line, 7);
+    assert.match(gateway.stderr, /configuration rejected/);
+    assert.match(gateway.stderr, /weft\.yaml:7: .*nowhere/);
+    // and a right one is taken again
+    write(gateway, configFor(gateway, { upstream: upstream.port, routes: respond("two") }));
+    await eventually("the answer two", async () => (await get(gateway.port)).body === "two");
+    assert.equal(JSON.parse(await gateway.ask("/readyz")).lastRejected, null);
+  });
+
+  it("reloads on SIGHUP", async () => {
+    await using upstream = await Upstream.start();
+    await using gateway = await startSimple({ upstream: upstream.port });
+    gateway.child.kill("SIGHUP");
+    await eventually("the second configuration", async () => {
+      return JSON.parse(await gateway.ask("/config")).version === 2;
+    });
+    assert.equal((await get(gateway.port)).status, 200);
+  });
+
+  it("lets a running request finish on the configuration it began with", async () => {
+    await using upstream = await Upstream.start();
+    await using gateway = await startSimple({ upstream: upstream.port });
+    const running = get(gateway.port, "/hold");
+    await upstream.heldOne();
+    write(gateway, configFor(gateway, { upstream: upstream.port, routes: respond("new") }));
+    await eventually("the answer new", async () => (await get(gateway.port)).body === "new");
+    upstream.letGo();
+    assert.equal((await running).body, "held and answered");
+  });
+
+  it("opens and closes listeners, and refuses a port that is taken", async () => {
+    await using upstream = await Upstream.start();
+    await using gateway = await startSimple({ upstream: upstream.port, ports: 2 });
+    const [first, second] = gateway.ports as [number, number];
+    const text = configFor(gateway, { upstream: upstream.port });
+    write(gateway, text.replace(String(first), String(second)));
+    await eventually("the second port to answer", () =>
+      get(second).then(
+        ({ status }) => status === 200,
+        () => false,
+      ),
+    );
+    await eventually("the first port to be closed", () =>
+      get(first).then(
+        () => false,
+        () => true,
+      ),
+    );
+    write(gateway, text.replace(String(first), String(upstream.port)));
+    await eventually("the rejection", () => gateway.stderr.includes("is taken by another process"));
+    assert.equal((await get(second)).status, 200);
+  });
+
+  it("replaces the workers when a plugin's file changes, and keeps them when it is broken", async () => {
+    await using upstream = await Upstream.start();
+    const plugin = (value: string) => `
+import { definePlugin } from "weft/plugin";
+import { said } from "./said.ts";
+export default definePlugin({
+  name: "say", stage: "transform",
+  setup() { return { response(res) { res.headers.set("x-say", said + ${JSON.stringify(value)}); } }; },
+});
+`;
+    await using gateway = await startSimple({
+      upstream: upstream.port,
+      routes: "  - { name: all, to: app, plugins: [./say.ts] }",
+      files: { "say.ts": plugin("one"), "said.ts": 'export const said = "i say ";' },
+    });
+    const said = async () => (await get(gateway.port)).headers["x-say"];
+    assert.equal(await said(), "i say one");
+    const load = keepAsking(gateway.port);
+    write(gateway, plugin("two"), "say.ts");
+    await eventually("the new code in every worker", async () => {
+      const all = await Promise.all([said(), said(), said(), said(), said(), said()]);
+      return all.every((one) => one === "i say two");
+    });
+    write(gateway, 'export const said = "i whisper ";', "said.ts");
+    await eventually("a changed import of the plugin", async () => {
+      return (await said()) === "i whisper two";
+    });
+    write(gateway, "this is no code", "say.ts");
+    await eventually("the rejection", () => gateway.stderr.includes("configuration rejected"));
+    assert.equal(await said(), "i whisper two");
+    assert.deepEqual((await load.stop()).failed, []);
+    assert.equal(await gateway.metric("weft_worker_restarts_total"), 0);
+  });
+
+  it("takes a whole configuration by PUT /config", async () => {
+    await using upstream = await Upstream.start();
+    await using gateway = await startSimple({ upstream: upstream.port });
+    const url = `http://127.0.0.1:${gateway.admin}/config`;
+    const { etag } = (await (await fetch(url)).json()) as { etag: string };
+    const put = (body: string) =>
+      fetch(url, { method: "PUT", headers: { "if-match": etag }, body });
+    const wrong = await put("gateway: { listeners: [] }\nroutse: []\n");
+    assert.equal(wrong.status, 422);
+    const text = configFor(gateway, { upstream: upstream.port, routes: respond("put") });
+    assert.equal((await put(text)).status, 200);
+    assert.equal((await get(gateway.port)).body, "put");
+    assert.equal((await put(text)).status, 412);
+  });
+});
