@@ -50,7 +50,7 @@ export function parseText(text: string, format: "yaml" | "json"): ParsedText {
       uniqueKeys: false,
       prettyErrors: false,
       strict: true,
-      logLevel: "silent",
+      logLevel: "error",
       merge: true,
       stringKeys: false,
     });

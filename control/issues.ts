@@ -118,6 +118,15 @@ function wrong(path: ConfigPath, input: unknown, expected: string): Finding {
     quote && /\b(text|name|id|host|list of groups)\b/.test(expected)
       ? { suggestion: `put it in quotes: "${input}"` }
       : {};
+  if (typeof input === "number" && /^a duration/.test(expected)) {
+    return {
+      path,
+      at: "value",
+      message: `${input} has no unit`,
+      ...rest,
+      suggestion: `did you mean "${input}s"?`,
+    };
+  }
   return {
     path,
     at: "value",

@@ -34,7 +34,7 @@ export interface JsonSchema {
 
 let made: JsonSchema | null = null;
 
-/** Draft 2020-12. Where a number or a boolean stands, `"${VAR}"` may stand too. What is not built yet is marked `x-weft-not-yet`. */
+/** Draft 2020-12. Wherever a value stands, `"${VAR}"` may stand too. What is not built yet is marked `x-weft-not-yet`. */
 export function jsonSchema(): JsonSchema {
   made ??= {
     $schema: "https://json-schema.org/draft/2020-12/schema",
@@ -124,10 +124,13 @@ function tidy(schema: JsonSchema): JsonSchema {
     );
   if (typeof place.additionalProperties === "object")
     place.additionalProperties = tidy(place.additionalProperties);
+  if (place.type === "string" && place.pattern !== undefined)
+    place.pattern = `\\$\\{|${place.pattern}`;
   if (place.items !== undefined) place.items = tidy(place.items);
   if (place.propertyNames !== undefined) place.propertyNames = tidy(place.propertyNames);
   if (place.anyOf !== undefined) place.anyOf = place.anyOf.map(tidy);
-  if (place.type === "integer" || place.type === "number" || place.type === "boolean") {
+  const isNarrow = place.enum !== undefined || place.const !== undefined;
+  if (isNarrow || ["integer", "number", "boolean"].includes(place.type ?? "")) {
     const { description, default: fallback, "x-weft-not-yet": notYet, ...rest } = place;
     return {
       ...(description === undefined ? {} : { description }),

@@ -61,12 +61,12 @@ export class Locator {
   }
 }
 
-/** The earliest first; one per place, message and path. */
+/** The earliest first; one a place and message, however many aliases lead there. */
 export function sortProblems(problems: readonly LocatedProblem[]): LocatedProblem[] {
   const seen = new Set<string>();
   return problems
     .filter((problem) => {
-      const key = `${problem.line}:${problem.column}:${problem.message}:${problem.path.join(".")}`;
+      const key = `${problem.line}:${problem.column}:${problem.message}:${problem.line === 0 ? problem.path.join(".") : ""}`;
       return !seen.has(key) && seen.add(key);
     })
     .sort((a, b) => a.line - b.line || a.column - b.column);

@@ -14,7 +14,10 @@ export function nearest(word: string, known: Iterable<string>): string | null {
     const limit = Math.max(1, Math.floor(Math.max(word.length, candidate.length) / 3));
     if (Math.abs(candidate.length - word.length) > limit) continue;
     const distance = editDistance(word.toLowerCase(), candidate.toLowerCase());
-    if (distance <= limit && distance < bestDistance && distance < candidate.length) {
+    const isCloser =
+      distance < bestDistance ||
+      (distance === bestDistance && samePrefix(word, candidate) > samePrefix(word, best ?? ""));
+    if (distance <= limit && isCloser && distance < candidate.length) {
       best = candidate;
       bestDistance = distance;
     }
@@ -26,6 +29,12 @@ export function nearest(word: string, known: Iterable<string>): string | null {
 export function didYouMean(word: string, known: Iterable<string>): string | null {
   const found = nearest(word, known);
   return found === null ? null : `did you mean "${found}"?`;
+}
+
+function samePrefix(a: string, b: string): number {
+  let length = 0;
+  while (length < a.length && a[length] === b[length]) length++;
+  return length;
 }
 
 function flatten(word: string): string {

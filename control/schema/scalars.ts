@@ -60,26 +60,33 @@ function parsed<T>(
 }
 
 const durationExpected = "a duration such as 250ms, 5s, 1m or 24h";
+const durationPattern = "^(0|(\\d+(\\.\\d+)?(ms|s|m|h|d))+)$";
 
-/** Milliseconds. A bare number is refused: nobody knows its unit. */
+/** Milliseconds. A bare number other than 0 is refused: nobody knows its unit. */
 export function duration(options: { readonly minMs?: number; readonly maxMs?: number } = {}) {
   const minMs = options.minMs ?? 0;
   const maxMs = options.maxMs ?? longestMs;
-  return parsed(durationExpected, "^(0|(\\d+(\\.\\d+)?(ms|s|m|h|d))+)$", (text, ctx): number => {
-    const ms = parseDuration(text);
-    if (ms === null)
-      return refuse(ctx, `${show(text)} is not a duration`, {
-        expected: durationExpected,
-        suggestion: quoteMean(suggestDuration(text)),
-      });
-    if (ms < minMs)
-      return refuse(ctx, `${show(text)} is too short`, { expected: `at least ${minMs} ms` });
-    if (ms > maxMs)
-      return refuse(ctx, `${show(text)} is too long`, {
-        expected: `at most ${Math.floor(maxMs / 3_600_000)}h`,
-      });
-    return ms;
-  });
+  return z
+    .union([z.string().meta({ pattern: durationPattern }), z.literal(0)], {
+      error: durationExpected,
+    })
+    .transform((value, ctx): number => {
+      const text = String(value);
+      const ms = parseDuration(text);
+      if (ms === null)
+        return refuse(ctx, `${show(text)} is not a duration`, {
+          expected: durationExpected,
+          suggestion: quoteMean(suggestDuration(text)),
+        });
+      if (ms < minMs)
+        return refuse(ctx, `${show(text)} is too short`, { expected: `at least ${minMs} ms` });
+      if (ms > maxMs)
+        return refuse(ctx, `${show(text)} is too long`, {
+          expected: `at most ${Math.floor(maxMs / 3_600_000)}h`,
+        });
+      return ms;
+    })
+    .meta({ weftExpected: durationExpected });
 }
 
 /** Bytes. */
