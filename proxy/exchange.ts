@@ -130,6 +130,8 @@ export class Exchange extends Timed implements PipelineExchange, RequestSink {
   outward = NO_REPLY_YET;
   whenCache: Uint8Array | null = null;
   id: string;
+  /** The id that weft gave it, whatever {@link id} became. */
+  readonly ownId: string;
   consumer: Consumer | null = null;
   deadlineMs = 0;
   /** From the end of the request to the head of the answer: of the policy, or less when a trusted caller says so. */
@@ -188,7 +190,8 @@ export class Exchange extends Timed implements PipelineExchange, RequestSink {
     this.startMs = env.now();
     this.lastByteMs = this.startMs;
     this.requestDone = req.framing === "none" || req.contentLength === 0;
-    this.id = env.newId();
+    this.ownId = env.newId();
+    this.id = this.ownId;
     this.snapshot.use.enter();
   }
 

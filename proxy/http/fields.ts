@@ -74,7 +74,8 @@ interface Edit {
   readonly replaces: boolean;
 }
 
-const RELEASED = new Int32Array(0);
+const NO_OFFSETS = new Int32Array(0);
+const NO_KINDS = new Uint8Array(0);
 
 /**
  * Read access to the fields as received, in order, with duplicates and case kept, and edits over them.
@@ -84,9 +85,9 @@ export class Fields {
   /** The text that the offsets point into. */
   raw = "";
   /** Per field: name start, name end, value start, value end. */
-  offsets: Int32Array = RELEASED;
+  offsets: Int32Array = NO_OFFSETS;
   /** Per field: one of {@link Kind}. */
-  kinds: Uint8Array = new Uint8Array(0);
+  kinds: Uint8Array = NO_KINDS;
   count = 0;
   /** Removals and additions by plugins; null until the first. */
   edits: Edit[] | null = null;

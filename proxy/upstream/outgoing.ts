@@ -39,7 +39,7 @@ export function outgoingHead(x: Exchange): OutgoingHead | null {
   // a caller's id that is kept has become x.id, so that it is written once here in either case
   let extra = `x-request-id: ${x.id}\r\n`;
   if (!hasKind(fields, Kind.traceparent))
-    extra += `traceparent: 00-${traceIdOf(x.id, env.newId)}-${env.newId().slice(16)}-00\r\n`;
+    extra += `traceparent: 00-${traceIdOf(x)}-${env.newId().slice(16)}-00\r\n`;
   if (te(x)) extra += "te: trailers\r\n";
   if (x.deadlineMs > 0 && x.isTrusted) extra += deadlineLines(x);
   if (x.consumer !== null) extra += `x-weft-consumer: ${safeValue(x.consumer.name)}\r\n`;
@@ -47,9 +47,9 @@ export function outgoingHead(x: Exchange): OutgoingHead | null {
   return { target, authority, drop: dropTable(env.trust.drop), extra };
 }
 
-/** Ids of ours are trace ids; one that a caller chose need not be. */
-function traceIdOf(id: string, newId: () => string): string {
-  return /^[0-9a-f]{32}$/.test(id) ? id : newId();
+/** Ids of ours are trace ids; one that a caller or a plugin chose need not be. */
+function traceIdOf(x: Exchange): string {
+  return x.id === x.ownId || /^(?!0{32})[0-9a-f]{32}$/.test(x.id) ? x.id : x.ownId;
 }
 
 /** RFC 9110 section 10.1.4: of TE, only `trailers` means anything beyond this hop. */
