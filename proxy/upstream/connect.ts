@@ -187,7 +187,8 @@ class Dialling extends Timed {
   ): Transport {
     const context = secure.kind === "tls" ? secure.context : secure.identity.context;
     const name = secure.kind === "tls" ? (secure.serverName ?? this.target.host) : null;
-    const session = sessions.get(context)?.get(this.target.key);
+    // Not in the mesh: Node shows no peer certificate on a resumed client connection, so there would be no name to check.
+    const session = secure.kind === "tls" ? sessions.get(context)?.get(this.target.key) : undefined;
     const transport = Transport.reading((onread) =>
       tls.connect({
         ...options,
@@ -219,7 +220,8 @@ class Dialling extends Timed {
         new ProxyError("upstream-tls", `connect ${this.where}: ${refusal}`, { retryable: true }),
       );
     });
-    socket.on("session", (fresh: Buffer) => keepSession(context, this.target.key, fresh));
+    if (secure.kind === "tls")
+      socket.on("session", (fresh: Buffer) => keepSession(context, this.target.key, fresh));
     return transport;
   }
 
