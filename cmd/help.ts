@@ -41,13 +41,29 @@ export function commandHelp(command: Command): string {
     const text = [spec.help];
     if (spec.choices !== undefined) text.push(`(${spec.choices.join(", ")})`);
     if (spec.default !== undefined) text.push(`[default: ${spec.default}]`);
-    lines.push(`  ${names[index]!.padEnd(width)}${text.join(" ")}`);
+    const [first, ...others] = wrap(text.join(" "), lineWidth - width - 2);
+    lines.push(`  ${names[index]!.padEnd(width)}${first}`);
+    for (const other of others) lines.push(" ".repeat(width + 2) + other);
   });
   if (command.examples !== undefined) {
     lines.push("", "examples:", ...command.examples.map((example) => `  ${example}`));
   }
   lines.push("");
   return lines.join("\n");
+}
+
+const lineWidth = 96;
+
+/** Lines of whole words. */
+function wrap(text: string, width: number): string[] {
+  const lines = [""];
+  for (const word of text.split(" ")) {
+    const line = lines.at(-1)!;
+    if (line === "") lines[lines.length - 1] = word;
+    else if (line.length + 1 + word.length <= width) lines[lines.length - 1] = `${line} ${word}`;
+    else lines.push(word);
+  }
+  return lines;
 }
 
 function usageTail(command: Command): string {

