@@ -1,8 +1,9 @@
 /** Reads YAML or JSON text into plain data, and finds the place of a value in it again. Hostile text is refused, never thrown on. */
 
 import { isAlias, isMap, isPair, isScalar, isSeq, parseDocument } from "yaml";
-import type { Document, Node, Pair } from "yaml";
+import type { Document, Pair } from "yaml";
 import type { ConfigPath, Problem } from "./config.ts";
+import { Aliases, Places, isMerge, keyText, spanOf, type Span } from "./places.ts";
 
 /** Larger files are refused unread: 8 MiB, room for some 50 000 routes. */
 export const largestBytes = 8 * 1024 * 1024;
@@ -13,11 +14,6 @@ const mostProblems = 50;
 
 /** A problem with its offset in the text already known. */
 export interface PlacedProblem extends Problem {
-  readonly offset: number;
-  readonly length: number;
-}
-
-export interface Span {
   readonly offset: number;
   readonly length: number;
 }
@@ -69,23 +65,25 @@ export function parseText(text: string, format: "yaml" | "json"): ParsedText {
   if (doc.contents === null || (isScalar(doc.contents) && doc.contents.value === null)) {
     return refuse(0, 0, "the configuration is empty", 'at least a "gateway" or a "mesh" block');
   }
-  const reader = new Reader(doc);
+  const aliases = new Aliases(doc);
+  const places = new Places(doc.contents, aliases);
+  const reader = new Reader(aliases);
   const data = reader.read(doc.contents, [], 0);
   if (reader.problems.length > 0) return { ok: false, problems: reader.problems };
-  return { ok: true, data, strings: reader.strings, place: (path, at) => placeOf(doc, path, at) };
+  return { ok: true, data, strings: reader.strings, place: (path, at) => places.of(path, at) };
 }
 
 /** Walks the nodes into plain data, counting what aliases multiply. */
 class Reader {
   readonly problems: PlacedProblem[] = [];
   readonly strings: ConfigPath[] = [];
-  readonly #doc: Document.Parsed;
+  readonly #aliases: Aliases;
   #aliased = 0;
   #insideAlias = 0;
   #stopped = false;
 
-  constructor(doc: Document.Parsed) {
-    this.#doc = doc;
+  constructor(aliases: Aliases) {
+    this.#aliases = aliases;
   }
 
   read(node: unknown, path: ConfigPath, depth: number): unknown {
@@ -105,7 +103,7 @@ class Reader {
         `at most ${deepest} levels`,
       );
     if (isAlias(node)) {
-      const target = node.resolve(this.#doc);
+      const target = this.#aliases.follow(node);
       if (target === undefined)
         return this.#stop(
           node,
@@ -194,81 +192,6 @@ class Reader {
     this.#stopped = true;
     return null;
   }
-}
-
-/** The place of a path. What the path names beyond the text (a missing key, a filled-in list) is the nearest thing around it. */
-function placeOf(doc: Document.Parsed, path: ConfigPath, at: "key" | "value"): Span {
-  let node: unknown = doc.contents;
-  let span = spanOf(node, 0);
-  for (let depth = 0; depth < path.length; depth++) {
-    if (isAlias(node)) node = node.resolve(doc);
-    const segment = path[depth];
-    if (isSeq(node)) {
-      const item = typeof segment === "number" ? node.items[segment] : undefined;
-      if (item === undefined) break;
-      node = item;
-      span = spanOf(node, span.offset);
-      continue;
-    }
-    if (!isMap(node)) break;
-    const pair = findPair(doc, node.items, String(segment), 0);
-    if (pair === null) {
-      // One object where a list is allowed: `match: {...}` is found by ['match', 0].
-      if (segment === 0) continue;
-      break;
-    }
-    const last = depth === path.length - 1;
-    if (last && at === "key") return spanOf(pair.key, span.offset);
-    node = pair.value;
-    const keySpan = spanOf(pair.key, span.offset);
-    span = node === null ? keySpan : spanOf(node, keySpan.offset);
-  }
-  return span;
-}
-
-function findPair(
-  doc: Document.Parsed,
-  items: readonly Pair[],
-  key: string,
-  depth: number,
-): Pair | null {
-  for (const pair of items) if (!isMerge(pair.key) && keyText(pair.key) === key) return pair;
-  if (depth > 8) return null;
-  for (const pair of items) {
-    if (!isMerge(pair.key)) continue;
-    const value = isAlias(pair.value) ? pair.value.resolve(doc) : pair.value;
-    for (const source of isSeq(value) ? value.items : [value]) {
-      const map = isAlias(source) ? source.resolve(doc) : source;
-      const found = isMap(map) ? findPair(doc, map.items, key, depth + 1) : null;
-      if (found !== null) return found;
-    }
-  }
-  return null;
-}
-
-/** From a node's first character to its last; a value that spans lines is cut when it is printed. */
-function spanOf(node: unknown, fallback: number): Span {
-  const range = typeof node === "object" && node !== null ? (node as Node).range : null;
-  if (range === null || range === undefined) return { offset: fallback, length: 1 };
-  return { offset: range[0], length: Math.max(1, range[1] - range[0]) };
-}
-
-function isMerge(key: unknown): boolean {
-  return (
-    isScalar(key) &&
-    (key.value === "<<" || typeof key.value === "symbol") &&
-    key.type !== "QUOTE_DOUBLE" &&
-    key.type !== "QUOTE_SINGLE"
-  );
-}
-
-function keyText(key: unknown): string | null {
-  if (!isScalar(key)) return null;
-  const value = key.value;
-  if (typeof value === "string") return value;
-  if (typeof value === "number" || typeof value === "boolean")
-    return typeof key.source === "string" ? key.source : String(value);
-  return null;
 }
 
 /** Never through the prototype: `__proto__` is a key like any other, and then an unknown one. */

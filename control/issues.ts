@@ -55,7 +55,7 @@ function problemsOf(
     case "invalid_union": {
       const branch = likelyBranch(issue.errors);
       if (branch !== null) return branch.flatMap((inner) => problemsOf(inner, path, data, keysAt));
-      return [wrong(path, input, issue.message)];
+      return [wrong(path, input, issue.message === "" ? unionWords(issue.errors) : issue.message)];
     }
     case "invalid_key":
       return issue.issues.map((inner) => {
@@ -89,12 +89,23 @@ function problemsOf(
     case "invalid_type":
       return [wrong(path, input, issue.message === "" ? typeWords(issue.expected) : issue.message)];
     case "invalid_value":
-      return [
-        wrong(path, input, issue.message === "" ? orList(issue.values.map(String)) : issue.message),
-      ];
+      return [wrongWord(path, input, issue)];
     default:
-      return [wrong(path, input, issue.message)];
+      return [wrong(path, input, issue.message === "" ? boundWords(issue) : issue.message)];
   }
+}
+
+/** Bounds that a schema states without words of its own, as those of plugins do. */
+function boundWords(issue: z.core.$ZodIssue): string {
+  if (issue.code === "too_small") return `at least ${issue.minimum}${unitOf(issue.origin)}`;
+  if (issue.code === "too_big") return `at most ${issue.maximum}${unitOf(issue.origin)}`;
+  if (issue.code === "invalid_format") return `a text in the form ${issue.pattern ?? issue.format}`;
+  return "";
+}
+
+function unitOf(origin: string): string {
+  if (origin === "string") return " characters";
+  return origin === "array" || origin === "set" ? " items" : "";
 }
 
 function unknownKey(path: ConfigPath, key: string, known: readonly string[]): Problem {
@@ -111,29 +122,43 @@ function unknownKey(path: ConfigPath, key: string, known: readonly string[]): Pr
 
 function wrong(path: ConfigPath, input: unknown, expected: string): Finding {
   const rest = expected === "" ? {} : { expected };
+  const at = "value";
   if (input === undefined && path.length > 0)
-    return { path, at: "value", message: `"${path.at(-1)}" is missing`, missing: true, ...rest };
-  const quote = typeof input === "number" || typeof input === "boolean";
-  const suggestion =
-    quote && /\b(text|name|id|host|list of groups)\b/.test(expected)
-      ? { suggestion: `put it in quotes: "${input}"` }
-      : {};
-  if (typeof input === "number" && /^a duration/.test(expected)) {
-    return {
-      path,
-      at: "value",
-      message: `${input} has no unit`,
-      ...rest,
-      suggestion: `did you mean "${input}s"?`,
-    };
+    return { path, at, message: `"${path.at(-1)}" is missing`, missing: true, ...rest };
+  if (input === null) return { path, at, message: "this is empty", ...rest };
+  if (typeof input === "number" && expected.startsWith("a duration")) {
+    const suggestion = `did you mean "${input}s"?`;
+    return { path, at, message: `${input} has no unit`, ...rest, suggestion };
   }
+  const isBare = typeof input === "number" || typeof input === "boolean";
+  const quote = isBare && /\b(?:name|id|host|group|in quotes)\b/.test(expected);
   return {
     path,
-    at: "value",
-    message: input === null ? "this is empty" : `${show(input)} cannot stand here`,
+    at,
+    message: `${show(input)} cannot stand here`,
     ...rest,
-    ...suggestion,
+    ...(quote ? { suggestion: `put it in quotes: "${input}"` } : {}),
   };
+}
+
+/** A word that is none of a few. */
+function wrongWord(path: ConfigPath, input: unknown, issue: z.core.$ZodIssueInvalidValue): Finding {
+  const words = issue.values.map(String);
+  const found = wrong(path, input, issue.message === "" ? orList(words) : issue.message);
+  const suggestion = typeof input === "string" ? didYouMean(input, words) : null;
+  return suggestion === null ? found : { ...found, suggestion };
+}
+
+/** What a union without words of its own would have taken. */
+function unionWords(branches: readonly (readonly z.core.$ZodIssue[])[]): string {
+  const words = branches.flatMap((issues) => {
+    const [first] = issues;
+    if (first === undefined) return [];
+    if (first.message !== "") return [first.message];
+    if (first.code === "invalid_value") return [orList(first.values.map(String))];
+    return first.code === "invalid_type" ? [typeWords(first.expected)] : [];
+  });
+  return [...new Set(words)].filter((word) => word !== "").join(", or ");
 }
 
 /** The branch of a union that the value was meant for: the only one whose type fits at the top, else the deepest failure. */

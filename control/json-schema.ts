@@ -49,15 +49,22 @@ export function pluginSchema(): JsonSchema {
   return tidy(toJson(instanceSchema));
 }
 
-/** The keys that may stand in the mapping at a path, in the order of the schema; empty when any may. */
+/** The keys that may stand in the mapping at a path of the configuration, in the order of the schema; empty when any may. */
 export function keysAt(path: ConfigPath): readonly string[] {
-  let places: JsonSchema[] = [jsonSchema()];
+  const keys = keysIn(jsonSchema(), path);
+  return keys.filter((key) => key !== "$schema");
+}
+
+/** The same for any other schema. */
+export function keysOf(schema: z.ZodType, path: ConfigPath): readonly string[] {
+  return keysIn(toJson(schema), path);
+}
+
+function keysIn(schema: JsonSchema, path: ConfigPath): readonly string[] {
+  let places: JsonSchema[] = [schema];
   for (const segment of path) places = places.flatMap((place) => step(place, segment));
-  const keys = new Set(
-    places.flatMap(branches).flatMap((place) => Object.keys(place.properties ?? {})),
-  );
-  keys.delete("$schema");
-  return [...keys];
+  const keys = places.flatMap(branches).flatMap((place) => Object.keys(place.properties ?? {}));
+  return [...new Set(keys)];
 }
 
 function step(place: JsonSchema, segment: string | number): JsonSchema[] {

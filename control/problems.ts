@@ -1,7 +1,7 @@
 /** Problems with their place in a file, and how they are printed. */
 
 import type { Problem } from "./config.ts";
-import type { Span } from "./document.ts";
+import type { Span } from "./places.ts";
 
 /** A problem with the place that a person opens in an editor. Line and column count from 1; a column counts UTF-16 units. */
 export interface LocatedProblem extends Problem {

@@ -99,7 +99,7 @@ class FileWatch implements Watch {
       this.#again = false;
       await this.#followFolders();
       const changed: string[] = [];
-      for (const file of [...this.#digests.keys()]) {
+      for (const file of this.#digests.keys()) {
         const digest = await digestOf(file);
         if (this.#isNews(file, digest)) changed.push(file);
       }

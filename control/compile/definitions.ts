@@ -6,6 +6,7 @@ import { parseOptions } from "../../proxy/pipeline/options.ts";
 import { modes, stages, type AnyPlugin, type Mode } from "../../proxy/pipeline/plugin.ts";
 import type { Config, ConfigPath, PluginUse, Problem } from "../config.ts";
 import { didYouMean } from "../suggest.ts";
+import { explainOptions } from "../option-problems.ts";
 import { importModule } from "./modules.ts";
 import { reasonOf } from "./problems.ts";
 
@@ -136,7 +137,10 @@ export async function checkOptions(config: Config, definitions: Definitions): Pr
     const definition = use.enabled ? definitions.of(use) : null;
     if (definition === null) continue;
     const parsed = await parseOptions(definition, use.options);
-    if (!parsed.ok) problems.push(...parsed.issues.map((issue) => optionProblem(use, issue)));
+    if (!parsed.ok) {
+      const explained = await explainOptions(definition.config, use.options, placeOf(use));
+      problems.push(...(explained ?? parsed.issues.map((issue) => optionProblem(use, issue))));
+    }
     if (use.when === null) continue;
     const { compileWhen } = await import("../../proxy/pipeline/expression.ts");
     try {
