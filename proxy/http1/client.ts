@@ -49,6 +49,7 @@ export class ClientConnection extends Timed implements TransportHandler, Upstrea
   private silent = true;
   private informational = 0;
   private endpointEnded = false;
+  private isPaused = false;
 
   private method = "GET";
   private requestFraming: BodyFraming = "none";
@@ -100,12 +101,9 @@ export class ClientConnection extends Timed implements TransportHandler, Upstrea
       this.held += latin1(chunk, 0, chunk.length);
       if (chunked) this.held += "\r\n";
     } else {
-      this.transport.cork();
-      this.flush();
-      this.transport.write(Buffer.from(chunk));
-      if (chunked) this.held = "\r\n";
-      this.flush();
-      this.transport.uncork();
+      const before = this.held;
+      this.held = "";
+      this.transport.writeParts(before, chunk, chunked ? "\r\n" : "");
     }
     return !this.transport.needsDrain;
   }
@@ -129,10 +127,13 @@ export class ClientConnection extends Timed implements TransportHandler, Upstrea
   }
 
   pause(): void {
+    this.isPaused = true;
     this.transport.pause();
   }
 
   resume(): void {
+    if (!this.isPaused) return;
+    this.isPaused = false;
     this.transport.resume();
   }
 
@@ -315,6 +316,8 @@ export class ClientConnection extends Timed implements TransportHandler, Upstrea
     this.sink = null;
     this.inBody = false;
     this.decoder = null;
+    // an idle connection must be read from, or its end would go unseen
+    this.resume();
     if (this.keepAlive && this.requestDone && !leftOver && this.isUsable)
       this.owner.onReusable(this);
     else this.transport.destroy();

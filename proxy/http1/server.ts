@@ -315,12 +315,9 @@ export class ServerConnection extends Timed implements TransportHandler, Downstr
       this.held += latin1(chunk, 0, chunk.length);
       if (this.framing === "chunked") this.held += "\r\n";
     } else {
-      this.transport.cork();
-      this.flush();
-      this.transport.write(Buffer.from(chunk));
-      if (this.framing === "chunked") this.held = "\r\n";
-      this.flush();
-      this.transport.uncork();
+      const before = this.held;
+      this.held = "";
+      this.transport.writeParts(before, chunk, this.framing === "chunked" ? "\r\n" : "");
     }
     return !this.transport.needsDrain;
   }

@@ -19,6 +19,16 @@ export interface TransportHandler {
 /** One read buffer for all plain sockets of a thread: the callback is synchronous, so nobody else can fill it meanwhile. */
 const readBuffer = Buffer.allocUnsafeSlow(64 * 1024);
 
+/** Buffers for sockets that read in bulk, ready for use: see {@link Transport.writeParts}. */
+const bulkBuffers: Buffer[] = [];
+const BULK_BYTES = 128 * 1024;
+const BULK_POOL = 64;
+/** A read shorter than this ends the bulk reading. */
+const BULK_ENDS_BELOW = 8 * 1024;
+
+/** The transport whose handler is being given a chunk. */
+let delivering: Transport | null = null;
+
 const ignored: TransportHandler = { onData() {}, onEnd() {}, onClose() {}, onDrain() {} };
 
 /** Node keeps the libuv handle here; where it is absent, reading falls back to `data` events. */
@@ -32,10 +42,16 @@ export class Transport {
   private closed = false;
   private error: Error | null = null;
 
-  private constructor(make: (received: (length: number) => boolean) => net.Socket) {
-    const socket = make((length) => {
-      this.received(length === readBuffer.length ? readBuffer : readBuffer.subarray(0, length));
-      return true;
+  /** The buffer that reads fill while bytes come in bulk; null: the shared one. */
+  private bulk: Buffer | null = null;
+
+  private constructor(make: (onread: net.OnReadOpts) => net.Socket) {
+    const socket = make({
+      buffer: () => this.bulk ?? readBuffer,
+      callback: (length, buffer) => {
+        this.received(buffer as Buffer, length);
+        return true;
+      },
     });
     this.socket = socket;
     // every socket has its error listener from birth, for life: an unheard 'error' ends the process
@@ -47,13 +63,29 @@ export class Transport {
     socket.on("close", () => {
       if (this.closed) return;
       this.closed = true;
+      this.releaseBulk();
       const handler = this.handler;
       this.handler = ignored;
       this.guard(() => handler.onClose(this.error));
     });
   }
 
-  private received(chunk: Buffer): void {
+  private received(buffer: Buffer, length: number): void {
+    delivering = this;
+    this.deliver(length === buffer.length ? buffer : buffer.subarray(0, length));
+    delivering = null;
+    if (length === buffer.length) {
+      // the system had more than fits: what comes next gets a buffer that can be handed on without a copy
+      this.bulk ??= bulkBuffers.pop() ?? Buffer.allocUnsafeSlow(BULK_BYTES);
+    } else if (this.bulk !== null && length < BULK_ENDS_BELOW) this.releaseBulk();
+  }
+
+  private releaseBulk(): void {
+    if (this.bulk !== null && bulkBuffers.length < BULK_POOL) bulkBuffers.push(this.bulk);
+    this.bulk = null;
+  }
+
+  private deliver(chunk: Buffer): void {
     try {
       this.handler.onData(chunk);
     } catch (error) {
@@ -78,7 +110,7 @@ export class Transport {
   /** Any socket, TLS included, that nobody has read from; create it with `allowHalfOpen: true`. Call {@link resume} to start reading. */
   static of(socket: net.Socket | TLSSocket): Transport {
     const transport = new Transport(() => socket);
-    socket.on("data", (chunk: Buffer) => transport.received(chunk));
+    socket.on("data", (chunk: Buffer) => transport.deliver(chunk));
     socket.pause();
     return transport;
   }
@@ -93,23 +125,18 @@ export class Transport {
     if (handle === null || handle === undefined) return Transport.of(socket);
     owner._handle = null;
     return new Transport(
-      (callback) =>
-        new net.Socket({
-          handle,
-          allowHalfOpen: true,
-          onread: { buffer: readBuffer, callback },
-        } as object),
+      (onread) => new net.Socket({ handle, allowHalfOpen: true, onread } as object),
     );
   }
 
   /** A socket of one's own making that is given `onread`, e.g. to `tls.connect`: reads fill the shared buffer. */
   static reading(make: (onread: net.OnReadOpts) => net.Socket): Transport {
-    return new Transport((callback) => make({ buffer: readBuffer, callback }));
+    return new Transport(({ callback }) => make({ buffer: readBuffer, callback }));
   }
 
   /** Connects over plain TCP; `onConnect` runs once on success, a failure arrives at `handler.onClose`. Reading starts with {@link resume}. */
   static connect(options: { host: string; port: number }, onConnect: () => void): Transport {
-    return new Transport((callback) =>
+    return new Transport((onread) =>
       net.connect(
         {
           host: options.host,
@@ -117,7 +144,7 @@ export class Transport {
           noDelay: true,
           allowHalfOpen: true,
           autoSelectFamily: false,
-          onread: { buffer: readBuffer, callback },
+          onread,
         } as net.NetConnectOpts,
         onConnect,
       ),
@@ -137,6 +164,27 @@ export class Transport {
   write(data: string | Uint8Array): boolean {
     if (this.closed) return true;
     return typeof data === "string" ? this.socket.write(data, "latin1") : this.socket.write(data);
+  }
+
+  /**
+   * Writes a chunk that is valid only during the call, with texts around it, in one go. The chunk is copied, unless it
+   * lies in a bulk buffer: then the bytes go out from there, and the buffer is given away when the system took only a part.
+   */
+  writeParts(before: string, chunk: Buffer, after: string): boolean {
+    if (this.closed) return true;
+    const { socket } = this;
+    const source = delivering;
+    const inPlace = source !== null && source.bulk !== null && source.bulk.buffer === chunk.buffer;
+    const bytes = inPlace ? chunk : Buffer.from(chunk);
+    if (before !== "" || after !== "") {
+      socket.cork();
+      if (before !== "") socket.write(before, "latin1");
+      socket.write(bytes);
+      if (after !== "") socket.write(after, "latin1");
+      socket.uncork();
+    } else socket.write(bytes);
+    if (inPlace && socket.writableLength > 0) source.bulk = null;
+    return !socket.writableNeedDrain;
   }
 
   /** Writes until {@link uncork} go out together. */
