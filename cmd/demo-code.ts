@@ -13,5 +13,5 @@ export async function cacheCode(folder: string): Promise<Readonly<Record<string,
   if (cache === undefined) return {};
   await Promise.all([import("./serve.ts"), import("./worker-runtime.ts")]);
   flushCompileCache();
-  return { NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE ?? path.dirname(cache) };
+  return { NODE_COMPILE_CACHE: path.dirname(cache) };
 }

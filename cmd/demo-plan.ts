@@ -43,6 +43,8 @@ export interface DemoPlace {
   readonly adminPort: number;
   /** Folder of the certificates. */
   readonly certificates: string;
+  /** For every process. */
+  readonly environment: Readonly<Record<string, string>>;
 }
 
 /** Lays everything out; `ports` are {@link demoPortCount} free ones. */
@@ -57,7 +59,7 @@ export function planDemo(place: DemoPlace, ports: readonly number[]): DemoPlan {
     outbound: take(),
     admin: take(),
   }));
-  const shared: Record<string, string> = { DEMO_CERTS: place.certificates };
+  const shared: Record<string, string> = { ...place.environment, DEMO_CERTS: place.certificates };
   for (const one of placed) shared[inboundName(one.instance)] = local(one.inbound);
   return {
     chaosPort,
@@ -74,7 +76,7 @@ export function planDemo(place: DemoPlace, ports: readonly number[]): DemoPlan {
     },
     instances: placed.map((one) => ({
       name: one.instance,
-      specs: [sidecar(one, shared), app(one)],
+      specs: [sidecar(one, shared), app(one, shared)],
     })),
   };
 }
@@ -95,11 +97,11 @@ function sidecar(one: Placed, shared: Readonly<Record<string, string>>): Process
   };
 }
 
-function app(one: Placed): ProcessSpec {
+function app(one: Placed, shared: Readonly<Record<string, string>>): ProcessSpec {
   return {
     name: one.instance,
     argv: [example(`${one.service}${ending}`)],
-    env: { PORT: String(one.app), INSTANCE: one.instance, SIDECAR: local(one.outbound) },
+    env: { ...shared, PORT: String(one.app), INSTANCE: one.instance, SIDECAR: local(one.outbound) },
     readyUrl: `http://${local(one.app)}/healthz`,
   };
 }

@@ -17,7 +17,7 @@ export interface ProcessSpec {
 }
 
 const keptLines = 40;
-const pollMs = 30;
+const pollMs = 50;
 
 /** A running child. Its output is kept, not shown: it matters when the child fails. */
 export class DemoProcess {

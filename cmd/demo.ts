@@ -9,6 +9,7 @@ import { createAuthority, issueCertificate } from "../control/authority/authorit
 import { wholeNumber } from "./args.ts";
 import type { Arguments } from "./command.ts";
 import { createChaos } from "./demo-chaos.ts";
+import { cacheCode } from "./demo-code.ts";
 import { demoIdentities, demoPortCount, planDemo, type DemoPlan } from "./demo-plan.ts";
 import { DemoProcess, waitForAnswer } from "./demo-process.ts";
 import { demoScreen } from "./demo-screen.ts";
@@ -61,6 +62,7 @@ interface DemoSetting {
 /** Starts everything at once and waits until the first page is there. Stops early when `signal` aborts. */
 async function start(family: Family, setting: DemoSetting, signal: AbortSignal): Promise<void> {
   const { folder } = setting;
+  const environment = await cacheCode(folder);
   await createAuthority(folder, "weft.local");
   // One after the other: each writes the same bundle beside its own files.
   for (const service of demoIdentities) {
@@ -69,7 +71,7 @@ async function start(family: Family, setting: DemoSetting, signal: AbortSignal):
   }
   const ports = await freePorts(demoPortCount, Math.random);
   if (signal.aborted) return;
-  const plan = planDemo({ ...setting, certificates: folder }, ports);
+  const plan = planDemo({ ...setting, certificates: folder, environment }, ports);
   const limit = AbortSignal.any([signal, AbortSignal.timeout(startLimitMs)]);
   await family.start(plan);
   await Promise.all(family.processes.map((one) => one.ready(limit)));

@@ -1,5 +1,6 @@
 /** `weft dev --to URL`: a gateway with an API key and a rate limit in front of a service, with no configuration. */
 
+import net from "node:net";
 import { parseRate } from "../control/units.ts";
 import { wholeNumber } from "./args.ts";
 import type { Arguments } from "./command.ts";
@@ -42,6 +43,11 @@ export function devConfig({ to, port, key, limit }: DevSetting): object {
   const isSecure = to.protocol === "https:";
   const name = to.hostname.replace(/^\[|\]$/g, "");
   const prefix = to.pathname.replace(/\/$/, "");
+  // a public service answers to its own name only; one on this machine hardly cares
+  const rewrite = {
+    ...(net.isIP(name) === 0 && name !== "localhost" ? { host: name } : {}),
+    ...(prefix === "" ? {} : { prefix }),
+  };
   return {
     gateway: { listeners: [{ name: "dev", host: "127.0.0.1", port }] },
     services: {
@@ -55,7 +61,7 @@ export function devConfig({ to, port, key, limit }: DevSetting): object {
       {
         name: "dev",
         to: "app",
-        rewrite: { host: to.host, ...(prefix === "" ? {} : { prefix }) },
+        ...(Object.keys(rewrite).length === 0 ? {} : { rewrite }),
         plugins: ["api-key", { "rate-limit": { limit, by: "consumer" } }],
       },
     ],
