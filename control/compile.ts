@@ -1,5 +1,6 @@
 /** Compiles a configuration into the snapshot that a worker serves from: all of it, or nothing. */
 
+import { setImmediate } from "node:timers/promises";
 import type { Config, Problem } from "./config.ts";
 import { checkOptions, checkSides, loadDefinitions } from "./compile/definitions.ts";
 import { PluginLists } from "./compile/plugin-lists.ts";
@@ -79,6 +80,9 @@ export async function checkConfig(config: Config, mode: "gateway" | "mesh"): Pro
   ]);
 }
 
+/** How long building may keep the thread from its exchanges at a time. */
+const BUILD_SLICE_MS = 5;
+
 interface Build {
   readonly config: Config;
   readonly lists: PluginLists;
@@ -91,7 +95,13 @@ async function buildPlane(build: Build, mode: Mode): Promise<Plane> {
   const rules: RouteRule<Route>[] = [];
   const key = (name: string): string => (mode === "mesh-inbound" ? appKey : name);
   const parts = { config, mode, problems, service: (name: string) => services.get(key(name)) };
+  let sinceMs = performance.now();
   for (const route of routesFor(config, mode)) {
+    // the thread that builds also serves: ten thousand routes must not hold its exchanges up
+    if (performance.now() - sinceMs > BUILD_SLICE_MS) {
+      await setImmediate();
+      sinceMs = performance.now();
+    }
     const uses = mergeUses(config.plugins, route.plugins);
     const chain = await lists.chain(uses, mode, route.name);
     const compiled = await compileRoute(route, chain, parts);

@@ -44,7 +44,7 @@ export function toRule<T>(route: RouteConfig, uses: readonly PluginUse[], value:
   const matches = route.match.map(toMatch);
   return {
     value,
-    hosts: route.hosts,
+    hosts: route.hosts.map((host) => host.toLowerCase()),
     matches: cors ? [...matches, ...matches.flatMap(preflightOf)] : matches,
   };
 }

@@ -78,6 +78,11 @@ interface Held {
 export class InstanceStore {
   private readonly source: HostSource;
   private readonly held = new Map<string, Held[]>();
+  /** Where an instance is held: a snapshot of ten thousand routes gives as many back at once. */
+  private readonly places = new Map<
+    PluginInstance,
+    { readonly key: string; readonly held: Held }
+  >();
   private readonly numbers = new WeakMap<object, number>();
   private lastNumber = 0;
 
@@ -104,8 +109,10 @@ export class InstanceStore {
     }
     held.users++;
     try {
-      held.instance = await held.ready;
-      return held.instance;
+      const instance = await held.ready;
+      held.instance = instance;
+      this.places.set(instance, { key, held });
+      return instance;
     } catch (error) {
       held.users--;
       if (held.users === 0) this.forget(key, held);
@@ -115,19 +122,17 @@ export class InstanceStore {
 
   /** Gives one use back; the last one closes the instance. */
   release(instance: PluginInstance): void {
-    for (const [key, all] of this.held) {
-      const held = all.find((other) => other.instance === instance);
-      if (held === undefined) continue;
-      held.users--;
-      if (held.users === 0) this.forget(key, held);
-      return;
-    }
+    const place = this.places.get(instance);
+    if (place === undefined) return;
+    place.held.users--;
+    if (place.held.users === 0) this.forget(place.key, place.held);
   }
 
   /** Closes everything, whoever still uses it: the worker ends. */
   async close(): Promise<void> {
     const all = [...this.held.values()].flat();
     this.held.clear();
+    this.places.clear();
     await Promise.all(all.map((held) => this.end(held)));
   }
 
@@ -152,6 +157,7 @@ export class InstanceStore {
     const left = (this.held.get(key) ?? []).filter((other) => other !== held);
     if (left.length === 0) this.held.delete(key);
     else this.held.set(key, left);
+    if (held.instance !== null) this.places.delete(held.instance);
     void this.end(held);
   }
 
