@@ -23,6 +23,8 @@ export interface PipelineExchange extends Ctx {
   reached: number;
   /** Response hooks still to run stand below this position; a reply made by one moves it. Start with 0x7fffffff. */
   outward: number;
+  /** Response bodies pass the plugins below this position: one whose body hook ended an answer is not asked about its successor. Start with 0x7fffffff. */
+  bodyBelow: number;
   /** Per plugin position: 0 not asked yet, 1 `when` holds, 2 it does not. Null until a chain has a `when`. */
   whenCache: Uint8Array | null;
 }
@@ -128,6 +130,7 @@ export class Exchange extends Timed implements PipelineExchange, RequestSink {
   res: ResponseHead | null = null;
   reached = -1;
   outward = NO_REPLY_YET;
+  bodyBelow = NO_REPLY_YET;
   whenCache: Uint8Array | null = null;
   id: string;
   /** The id that weft gave it, whatever {@link id} became. */

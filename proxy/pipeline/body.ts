@@ -32,6 +32,7 @@ export class BodyTransform implements BodyEnds {
   outputLength = -1;
   /** Set at once when the announced length is over a plugin's limit; otherwise `write` and `end` report it. */
   readonly refusal: ProxyError | null;
+  private readonly refusedAt: number;
   /** @internal stages that wait for a promise */
   waiting = 0;
   /** @internal */
@@ -48,10 +49,11 @@ export class BodyTransform implements BodyEnds {
     x: PipelineExchange,
     head: BodyHead,
     steps: readonly AnyStep[],
-    refusal: ProxyError | null,
+    refused: Refused | null,
   ) {
     this.x = x;
-    this.refusal = refusal;
+    this.refusal = refused?.error ?? null;
+    this.refusedAt = refused?.position ?? 0;
     let next: Stage = new Outlet(this);
     let holds = false;
     for (let i = steps.length - 1; i >= 0; i--) {
@@ -72,7 +74,7 @@ export class BodyTransform implements BodyEnds {
   /** The chunk is copied where it is kept. False: stop feeding until `onReady`. */
   write(chunk: Uint8Array): boolean {
     if (this.isOver) return true;
-    if (this.refusal !== null) this.fail(this.refusal, -1);
+    if (this.refusal !== null) this.fail(this.refusal, this.refusedAt);
     else this.first.push(chunk);
     this.isHeldBack = this.waiting > 0 && !this.isOver;
     return !this.isHeldBack;
@@ -80,7 +82,7 @@ export class BodyTransform implements BodyEnds {
 
   end(): void {
     if (this.isOver) return;
-    if (this.refusal !== null) this.fail(this.refusal, -1);
+    if (this.refusal !== null) this.fail(this.refusal, this.refusedAt);
     else this.first.finish();
   }
 
@@ -141,15 +143,21 @@ export class BodyTransform implements BodyEnds {
     this.sink!.onError(error);
   }
 
-  /** The head that passed the response hooks will not be sent: those outside this plugin see the one that takes its place. */
+  /** The head that passed the response hooks will not be sent: only plugins outside of this one see what takes its place. */
   private reopenOutside(position: number): void {
-    if (this.hook === "responseBody") this.x.outward = position === -1 ? 0x7fffffff : position;
+    if (this.hook !== "responseBody") return;
+    this.x.outward = position;
+    this.x.bodyBelow = position;
   }
 }
 
 interface BodyHead {
   readonly hook: "requestBody" | "responseBody";
   readonly contentLength: number;
+}
+interface Refused {
+  readonly error: ProxyError;
+  readonly position: number;
 }
 type AnyStep = BodyStep<StreamHook | BufferHook>;
 
@@ -188,10 +196,11 @@ function open<Head extends RequestHead | ResponseHead>(
   head: BodyHead,
 ): BodyTransform | null {
   let steps: AnyStep[] | null = null;
-  let refusal: ProxyError | null = null;
+  let refused: Refused | null = null;
   for (const step of all) {
     const { plugin, position } = step;
     if (position > x.reached) continue;
+    if (head.hook === "responseBody" && position >= x.bodyBelow) continue;
     if (plugin.when !== null && askWhen(plugin, position, x) === skip) continue;
     const { body } = plugin.definition;
     const mode = (head.hook === "requestBody" ? body?.request : body?.response) as
@@ -201,18 +210,17 @@ function open<Head extends RequestHead | ResponseHead>(
       if (mode?.when !== undefined && !mode.when(message, x as Ctx)) continue;
     } catch (error) {
       if (failed(plugin, head.hook, error) === null) continue;
-      refusal ??= new ProxyError(
-        "plugin-error",
-        `plugin ${plugin.id} failed in its ${head.hook} hook`,
-      );
+      const message = `plugin ${plugin.id} failed in its ${head.hook} hook`;
+      refused ??= { error: new ProxyError("plugin-error", message), position };
     }
     const isTooLong = step.bufferBytes !== -1 && head.contentLength > step.bufferBytes;
     if (isTooLong && mode?.overflow === "bypass") continue;
-    if (isTooLong) refusal ??= tooLarge(head.hook, plugin.id, step.bufferBytes);
+    if (isTooLong)
+      refused ??= { error: tooLarge(head.hook, plugin.id, step.bufferBytes), position };
     steps ??= [];
     steps.push(step);
   }
-  return steps === null ? null : new BodyTransform(x, head, steps, refusal);
+  return steps === null ? null : new BodyTransform(x, head, steps, refused);
 }
 
 /** RFC 9110 section 6.4.1: what a head to HEAD says about a body is about another one. */

@@ -204,6 +204,7 @@ export function runDone(chain: Chain | null, x: PipelineExchange, info: DoneInfo
 function begin(chain: Chain, x: PipelineExchange): void {
   x.reached = -1;
   x.outward = EVERY;
+  x.bodyBelow = EVERY;
   x.whenCache = chain.conditional ? new Uint8Array(chain.plugins.length) : null;
 }
 
