@@ -50,37 +50,45 @@ export class ContentEncoder {
   /** A body of unknown length may be a live one: each chunk must reach the caller at once. */
   private readonly flushes: boolean;
   private output: Uint8Array[] = [];
+  private pending: {
+    readonly resolve: (bytes: Uint8Array) => void;
+    readonly reject: (error: Error) => void;
+  } | null = null;
 
   /** @param contentLength bytes before compression; -1: unknown */
   constructor(encoding: Encoding, contentLength: number) {
     this.flushes = contentLength === -1;
     this.stream = createStream(encoding, contentLength);
     this.stream.on("data", (chunk: Uint8Array) => this.output.push(chunk));
-    // errors reach the callbacks of write and end; without a listener they would end the process
-    this.stream.on("error", () => {});
+    this.stream.on("end", () => this.settle());
+    this.stream.on("error", (error) => this.settle(error));
   }
 
   /** Resolves with what has come out so far, perhaps nothing. The chunk is not read after the promise settles. */
   encode(chunk: Uint8Array, last: boolean): Promise<Uint8Array> {
+    const { stream } = this;
     return new Promise((resolve, reject) => {
-      const settle = (error?: Error | null): void => {
-        if (error) reject(error);
-        else resolve(this.take());
-      };
-      this.stream.once("close", () => reject(new Error("the exchange is over")));
-      if (last) {
-        this.stream.once("end", () => settle());
-        this.stream.once("error", settle);
-        this.stream.end(chunk.length === 0 ? undefined : Buffer.from(chunk));
-      } else if (this.flushes) {
-        this.stream.write(Buffer.from(chunk), (error) =>
-          error ? reject(error) : this.stream.flush(() => settle()),
-        );
-      } else this.stream.write(Buffer.from(chunk), settle);
+      this.pending = { resolve, reject };
+      if (last) stream.end(chunk.length === 0 ? undefined : Buffer.from(chunk));
+      else {
+        stream.write(Buffer.from(chunk), (error) => {
+          if (this.flushes && !error) stream.flush(() => this.settle());
+          else this.settle(error);
+        });
+      }
     });
   }
 
+  private settle(error?: Error | null): void {
+    const { pending } = this;
+    this.pending = null;
+    if (error) pending?.reject(error);
+    else pending?.resolve(this.take());
+  }
+
+  /** What waits is let go with nothing: a caller who left is no failure of the plugin. */
   destroy(): void {
+    this.settle();
     this.stream.destroy();
   }
 

@@ -46,7 +46,7 @@ export function removeCookie(req: RequestHead, name: string): void {
 
 /** The first value of a query parameter, decoded; undefined when it is absent or not decodable. */
 export function readQuery(req: RequestHead, name: string): string | undefined {
-  if (!req.query.includes(name)) return undefined;
+  if (req.query === "") return undefined;
   return new URLSearchParams(req.query).get(name) ?? undefined;
 }
 
