@@ -32,8 +32,10 @@ function begin(
   try {
     keepCallersId(x);
     const refusal = readTarget(req, req.target);
-    if (refusal !== null && req.target !== "*")
+    if (refusal !== null && req.target !== "*") {
+      downstream.closeAfter();
       return fail(x, new ProxyError("bad-request", refusal));
+    }
     if (conn.misdirected(req.host)) return fail(x, misdirected(x));
     const made = runEarly(x.chain, x, req);
     if (made !== null) return reply(x, made);

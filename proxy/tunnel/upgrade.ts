@@ -18,6 +18,9 @@ const proxy = httpProxy.createProxyServer({});
 // errors are told to the callback of each ws() call; an event nobody hears would end the process
 proxy.on("error", () => {});
 
+/** Fields of an answer that refuses the upgrade which belong to the endpoint's connection. */
+const ownFields = ["transfer-encoding", "keep-alive", "proxy-connection", "trailer", "upgrade"];
+
 /** True for the one protocol that tunnels; an Upgrade to any other is dropped, and the request goes on without it. */
 export function isWebSocket(x: Exchange): boolean {
   return (
@@ -152,7 +155,12 @@ class Upgrade implements Tunnel {
       // the target goes on byte for byte, whatever a join of URLs would make of it
       proxyReq.path = this.head.target;
       proxyReq.once("upgrade", () => this.answered(101));
-      proxyReq.once("response", (answer) => this.answered(answer.statusCode ?? 502));
+      proxyReq.once("response", (answer) => {
+        // ws() writes these fields and then the decoded body: it is delimited by the close
+        for (const name of ownFields) delete answer.headers[name];
+        answer.headers.connection = "close";
+        this.answered(answer.statusCode ?? 502);
+      });
     };
     proxy.on("proxyReqWs", hook);
     proxy.ws(

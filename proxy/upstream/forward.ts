@@ -269,7 +269,8 @@ export class Forward extends Timed implements ResponseSink, Forwarding {
       if (!this.keepForRetry && kept.length > 0) this.kept = null;
     }
     if (this.bodyDone) connection.end(this.trailers);
-    else this.releaseCaller();
+    // also when the body is complete: a connection that is not read does not tell that its caller is gone
+    this.releaseCaller();
   }
 
   override onDue(nowMs: number): void {
