@@ -22,12 +22,11 @@ export type ParsedText =
   | {
       readonly ok: true;
       readonly data: unknown;
-      readonly strings: readonly ConfigPath[];
       place(path: ConfigPath, at: "key" | "value"): Span;
     }
   | { readonly ok: false; readonly problems: readonly PlacedProblem[] };
 
-/** `strings` lists where texts with `${` stand. An empty document is a problem. */
+/** An empty document is a problem. */
 export function parseText(text: string, format: "yaml" | "json"): ParsedText {
   if (Buffer.byteLength(text) > largestBytes)
     return refuse(0, 0, "the file is too large", `at most ${largestBytes / 1024 / 1024} MiB`);
@@ -57,10 +56,12 @@ export function parseText(text: string, format: "yaml" | "json"): ParsedText {
       `the file cannot be read: ${error instanceof Error ? error.message : String(error)}`,
     );
   }
-  if (doc.errors.length > 0)
+  // A tag that nobody knows is a warning to the library, and would be ignored: `!secret x` is not "x".
+  const faults = [...doc.errors, ...doc.warnings];
+  if (faults.length > 0)
     return {
       ok: false,
-      problems: doc.errors.slice(0, mostProblems).map((error) => syntaxProblem(text, error)),
+      problems: faults.slice(0, mostProblems).map((error) => syntaxProblem(text, error)),
     };
   if (doc.contents === null || (isScalar(doc.contents) && doc.contents.value === null)) {
     return refuse(0, 0, "the configuration is empty", 'at least a "gateway" or a "mesh" block');
@@ -70,13 +71,12 @@ export function parseText(text: string, format: "yaml" | "json"): ParsedText {
   const reader = new Reader(aliases);
   const data = reader.read(doc.contents, [], 0);
   if (reader.problems.length > 0) return { ok: false, problems: reader.problems };
-  return { ok: true, data, strings: reader.strings, place: (path, at) => places.of(path, at) };
+  return { ok: true, data, place: (path, at) => places.of(path, at) };
 }
 
 /** Walks the nodes into plain data, counting what aliases multiply. */
 class Reader {
   readonly problems: PlacedProblem[] = [];
-  readonly strings: ConfigPath[] = [];
   readonly #aliases: Aliases;
   #aliased = 0;
   #insideAlias = 0;
@@ -122,11 +122,7 @@ class Reader {
     if (isPair(node)) return this.#map([node], path, depth);
     if (!isScalar(node)) return null;
     const value = node.value;
-    if (typeof value === "string") {
-      if (value.includes("${")) this.strings.push(path);
-      return value;
-    }
-    if (typeof value === "number" || typeof value === "boolean" || value === null) return value;
+    if (value === null || ["string", "number", "boolean"].includes(typeof value)) return value;
     if (typeof value === "bigint") return Number(value);
     return this.#stop(
       node,

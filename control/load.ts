@@ -60,7 +60,7 @@ export async function loadConfig(
   if (format !== "module") return parseConfigText(read.text, { file, format, ...options });
   const loaded = await importConfig(path, options.env);
   if (!loaded.ok) return { ok: false, source, problems: locate(source, [loaded.problem]) };
-  return finish({ data: loaded.value, source, strings: null, place: null, ...options });
+  return finish({ data: loaded.value, source, place: null, ...options });
 }
 
 /** The same for a text at hand, as `PUT /config` has it; `file` names it in problems, and its folder is where relative paths start. */
@@ -86,7 +86,6 @@ export async function parseConfigText(
   return finish({
     data: parsed.data,
     source,
-    strings: parsed.strings,
     place: parsed.place,
     mode: options.mode,
     env: options.env,
@@ -126,7 +125,6 @@ function place(
 interface Unfinished {
   readonly data: unknown;
   readonly source: ConfigSource;
-  readonly strings: readonly ConfigPath[] | null;
   readonly place: ((path: ConfigPath, at: "key" | "value") => Span) | null;
   readonly mode: LoadMode;
   readonly env: Environment;
@@ -149,8 +147,8 @@ async function finish(work: Unfinished): Promise<LoadResult> {
       },
     ]);
   }
-  const unset = expandAll(work.data, work.strings ?? stringPaths(work.data), work.env);
-  const expanded = work.strings ?? [];
+  const expanded = stringPaths(work.data);
+  const unset = expandAll(work.data, expanded, work.env);
   let found = configSchema.safeParse(work.data, silent);
   if (
     !found.success &&
@@ -168,8 +166,17 @@ async function finish(work: Unfinished): Promise<LoadResult> {
       ...rest,
     ]);
   }
-  const config = toConfig(found.data, baseDir, work.mode);
-  const problems = await checkAll(config, work.mode);
+  let config = toConfig(found.data, baseDir, work.mode);
+  let problems = await checkAll(config, work.mode);
+  // Plugins have schemas of their own, in which a variable may stand for a number, too.
+  const ofOptions = problems.filter((problem) => problem.path.includes("plugins"));
+  const again = retype(work.data, ofOptions, expanded)
+    ? configSchema.safeParse(work.data, silent)
+    : found;
+  if (again !== found && again.success) {
+    config = toConfig(again.data, baseDir, work.mode);
+    problems = await checkAll(config, work.mode);
+  }
   if (problems.length > 0) return fail(problems);
   return { ok: true, config, source, warnings: [] };
 }

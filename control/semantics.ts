@@ -7,6 +7,7 @@ import type { Config, ConfigPath, Problem } from "./config.ts";
 export function checkWhole(config: Config): Problem[] {
   return [
     ...checkListeners(config),
+    ...checkSockets(config),
     ...checkNames(config),
     ...checkServices(config),
     ...checkConsumers(config),
@@ -52,36 +53,75 @@ export function checkMode(config: Config, mode: "gateway" | "mesh" | "check"): P
 function checkListeners(config: Config): Problem[] {
   const problems: Problem[] = [];
   const names = new Map<string, number>();
-  const places = new Map<number, { readonly host: string | null; readonly index: number }[]>();
-  for (const [index, listener] of (config.gateway?.listeners ?? []).entries()) {
-    const path: ConfigPath = ["gateway", "listeners", index];
-    const same = names.get(listener.name);
-    if (same !== undefined)
+  for (const [index, { name }] of (config.gateway?.listeners ?? []).entries()) {
+    const same = names.get(name);
+    if (same === undefined) names.set(name, index);
+    else
       problems.push(
         value(
-          [...path, "name"],
-          `the listener "${listener.name}" is here twice`,
+          ["gateway", "listeners", index, "name"],
+          `the listener "${name}" is here twice`,
           `another name than gateway.listeners[${same}]`,
         ),
       );
-    else names.set(listener.name, index);
-    if (listener.port === 0) continue;
-    const others = places.get(listener.port) ?? [];
-    const clash = others.find((other) => overlaps(other.host, listener.host));
-    if (clash !== undefined)
-      problems.push(
-        value(
-          [...path, "port"],
-          `port ${listener.port} is taken by gateway.listeners[${clash.index}]`,
-          "another port, or another host",
-        ),
-      );
-    places.set(listener.port, [...others, { host: listener.host, index }]);
   }
   return problems;
 }
 
-/** Two hosts on one port: the same one, or one of them is every address of that family. */
+interface Socket {
+  readonly host: string | null;
+  readonly port: number;
+  readonly path: ConfigPath;
+  readonly name: string;
+}
+
+/** Everything that this process listens on, in the order in which it is named to people. */
+function socketsOf(config: Config): Socket[] {
+  const sockets: Socket[] = [];
+  for (const [index, { host, port }] of (config.gateway?.listeners ?? []).entries()) {
+    const name = `gateway.listeners[${index}]`;
+    sockets.push({ host, port, path: ["gateway", "listeners", index, "port"], name });
+  }
+  for (const key of ["outbound", "inbound"] as const) {
+    const address = config.mesh?.[key] ?? null;
+    if (address !== null) sockets.push({ ...address, path: ["mesh", key], name: `mesh.${key}` });
+  }
+  const { host, port, explicit } = config.admin;
+  const name = explicit === true ? "admin.address" : "the admin API";
+  sockets.push({ host, port, path: ["admin", "address"], name });
+  return sockets;
+}
+
+/** Port 0 is another one each time. */
+function checkSockets(config: Config): Problem[] {
+  const problems: Problem[] = [];
+  const taken = new Map<number, Socket[]>();
+  for (const socket of socketsOf(config)) {
+    if (socket.port === 0) continue;
+    const others = taken.get(socket.port) ?? [];
+    const clash = others.find((other) => overlaps(other.host, socket.host));
+    // The default address of the admin API is nowhere in the file: the other one is pointed at.
+    const isDefault = socket.name === "the admin API";
+    const [at, by] = isDefault && clash !== undefined ? [clash, socket] : [socket, clash];
+    if (by !== undefined)
+      problems.push(
+        value(at.path, `port ${at.port} is taken by ${by.name}`, "another port, or another host"),
+      );
+    taken.set(socket.port, [...others, socket]);
+  }
+  const app = config.mesh?.app ?? null;
+  for (const key of ["outbound", "inbound"] as const) {
+    const own = config.mesh?.[key] ?? null;
+    if (app === null || own === null || app.port !== own.port) continue;
+    const isHere = app.host === own.host || (isLoopback(app.host) && overlaps(app.host, own.host));
+    if (!isHere) continue;
+    const message = `is mesh.${key} itself: a request would go round in circles`;
+    problems.push(value(["mesh", "app"], message, "the address of the app"));
+  }
+  return problems;
+}
+
+/** Two hosts on one port: the same one, or one of them is every address. */
 function overlaps(a: string | null, b: string | null): boolean {
   const every = (host: string | null): boolean =>
     host === null || host === "::" || host === "0.0.0.0";

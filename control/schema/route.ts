@@ -3,6 +3,7 @@
 import { z } from "zod";
 import { policyUse } from "./policy.ts";
 import {
+  authority,
   choice,
   flag,
   hostPattern,
@@ -204,13 +205,11 @@ const rewrite = z
   .strictObject({
     prefix: path().optional().meta({ description: "Replaces the part of the path that matched." }),
     path: path().optional().meta({ description: "Replaces the whole path." }),
-    host: hostPattern().optional().meta({ description: "The Host that the service sees." }),
+    host: authority().optional().meta({ description: "The Host that the service sees." }),
   })
   .superRefine((value, ctx) => {
     if (value.path !== undefined && value.prefix !== undefined)
       refuse(ctx, '"prefix" cannot stand beside "path"', { expected: "one of them" }, ["prefix"]);
-    if (value.host?.startsWith("*.") === true)
-      refuse(ctx, "a wildcard cannot be sent", { expected: "one host" }, ["host"]);
   });
 
 const nameList = oneOrMany(

@@ -89,22 +89,27 @@ export function duration(options: { readonly minMs?: number; readonly maxMs?: nu
     .meta({ weftExpected: durationExpected });
 }
 
-/** Bytes. */
+/** Bytes: with a unit, or a bare number of them. */
 export function size(options: { readonly min: number; readonly max: number }) {
   const expected = "a size such as 64KiB or 1MiB";
-  return parsed(expected, "^\\d+(\\.\\d+)?(B|KB|MB|GB|KiB|MiB|GiB)?$", (text, ctx): number => {
-    const bytes = parseSize(text);
-    if (bytes === null)
-      return refuse(ctx, `${show(text)} is not a size`, {
-        expected,
-        suggestion: quoteMean(suggestSize(text)),
-      });
-    if (bytes < options.min || bytes > options.max)
-      return refuse(ctx, `${show(text)} is out of range`, {
-        expected: `${options.min} to ${options.max} bytes`,
-      });
-    return bytes;
-  });
+  const pattern = "^\\d+(\\.\\d+)?(B|KB|MB|GB|KiB|MiB|GiB)?$";
+  return z
+    .union([z.string().meta({ pattern }), z.int()], { error: expected })
+    .transform((value, ctx): number => {
+      const text = String(value);
+      const bytes = parseSize(text);
+      if (bytes === null)
+        return refuse(ctx, `${show(value)} is not a size`, {
+          expected,
+          suggestion: quoteMean(suggestSize(text)),
+        });
+      if (bytes < options.min || bytes > options.max)
+        return refuse(ctx, `${show(value)} is out of range`, {
+          expected: `${options.min} to ${options.max} bytes`,
+        });
+      return bytes;
+    })
+    .meta({ weftExpected: expected });
 }
 
 /** Like `100/min`. */
@@ -265,6 +270,17 @@ function hostHint(value: string): string | null {
   return bare !== value && isHostName(bare)
     ? `did you mean "${bare}"? A host has no scheme, port or path`
     : null;
+}
+
+/** A Host to send: a name or address, with a port or without. */
+export function authority() {
+  const expected = "a host such as orders.internal or orders.internal:8080";
+  return parsed(expected, "^[^\\s/?#@]+$", (value, ctx): string => {
+    const host = value.replace(/:\d{1,5}$/, "");
+    if (parseAddress(`${host}:1`) !== null && (host === value || parseAddress(value) !== null))
+      return value;
+    return refuse(ctx, `${show(value)} is not a host`, { expected, suggestion: hostHint(value) });
+  });
 }
 
 /** A path or path prefix to match or to write: begins with a slash, and holds no query and no control character. */

@@ -10,8 +10,8 @@ import {
   hostPattern,
   name,
   notYet,
-  path,
   refuse,
+  show,
   text,
   whole,
 } from "./scalars.ts";
@@ -48,8 +48,15 @@ const tls = z.strictObject({
     .meta({ description: "The name asked for (SNI) and checked. Default: the endpoint’s host." }),
 });
 
+const healthPath = z.string({ error: "a path such as /healthz" }).superRefine((value, ctx) => {
+  if (!/^\/[^\s#\p{Cc}]*$/u.test(value))
+    refuse(ctx, `${show(value)} is not a path`, { expected: 'a path that begins with "/"' });
+});
+
 export const healthSchema = z.strictObject({
-  path: path().prefault("/healthz").meta({ description: "Asked with GET; 200 to 399 is healthy." }),
+  path: healthPath
+    .prefault("/healthz")
+    .meta({ description: "Asked with GET; 200 to 399 is healthy." }),
   interval: duration({ minMs: 10 })
     .prefault("5s")
     .meta({ description: "Between checks of one endpoint." }),

@@ -96,6 +96,28 @@ describe("${VAR} in a file", () => {
     assert.deepEqual(config.plugins[0]?.options, { header: "x-id" });
   });
 
+  it("stands for a number in the options of a plugin", async () => {
+    const config = await configOf('plugins: [{ rate-limit: { limit: 5/s, cost: "${COST}" } }]', {
+      env: { COST: "2" },
+    });
+    assert.deepEqual(config.plugins[0]?.options, { limit: "5/s", cost: 2 });
+  });
+
+  it("is expanded once, also where aliases and merges repeat it", async () => {
+    const text =
+      "policies:\n  a: &a { timeout: '${T}' }\n  b: { <<: [*a], idleTimeout: '${T}' }\n  c: *a\n";
+    const config = await configOf(text, { env: { T: "1s" } });
+    const { a, b, c } = config.policies;
+    assert.deepEqual(
+      [a, b, c],
+      [{ timeoutMs: 1000 }, { timeoutMs: 1000, idleTimeoutMs: 1000 }, { timeoutMs: 1000 }],
+    );
+    const once = await configOf("admin: { address: '127.0.0.1:0', token: '${A}' }", {
+      env: { A: "${B}" },
+    });
+    assert.equal(once.admin.token, "${B}");
+  });
+
   it("does not tell a secret when the text around it is wrong", async () => {
     const problem = await problemOf("consumers: [{ name: a, keys: [hunter2hunter2] }]");
     assert.doesNotMatch(problem.source + problem.message + (problem.expected ?? ""), /hunter2/);

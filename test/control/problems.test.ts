@@ -223,6 +223,14 @@ describe("the text of a problem", () => {
     ["a: !!binary aGk=", /./, null],
     ["a: 1\n---\nb: 2", /second YAML document/, null],
     ["a:\n\t- 1", /./, null],
+    ["a: !secret x", /tag/i, null],
+    ["gateway: { listeners: [{ port: 1 }], limits: { headerBytes: 1 } }", /out of range/, null],
+    [
+      "services: { a: { endpoints: [] } }\nroutes: [{ to: a, rewrite: { host: 'a b' } }]",
+      /is not a host/,
+      null,
+    ],
+    ["services: { a: { endpoints: [], health: { path: healthz } } }", /is not a path/, null],
     ["a: [1", /not YAML/, null],
   ];
   for (const [text, message, suggestion] of cases) {

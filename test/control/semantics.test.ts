@@ -24,6 +24,17 @@ describe("listeners", () => {
     );
   });
 
+  it("leave the port of the admin API alone", async () => {
+    assert.deepEqual(
+      await linesOf(`${listeners("{ port: 9901 }")}admin: { address: "127.0.0.1:9901" }`),
+      ["4:19 port 9901 is taken by gateway.listeners[0]"],
+    );
+    assert.deepEqual(await linesOf(listeners("{ port: 9901 }")), [
+      "3:15 port 9901 is taken by the admin API",
+    ]);
+    await configOf(`${listeners("{ port: 9901 }")}admin: { address: "127.0.0.1:9902" }`);
+  });
+
   it("may share port 0, which is another one each time", async () => {
     await configOf(listeners("{ name: a, port: 0 }", "{ name: b, port: 0 }"));
   });
@@ -139,6 +150,28 @@ describe("a sidecar", () => {
       await linesOf('mesh: { service: a, inbound: "0.0.0.0:1" }', { mode: "mesh" }),
       ['1:7 "identity" is missing', '1:30 there is no "app" to hand inbound requests to'],
     );
+  });
+});
+
+describe("the ports of a sidecar", () => {
+  const mesh = (rest: string): string => `mesh: { service: a, ${rest} }`;
+
+  it("are its own", async () => {
+    assert.deepEqual(
+      await linesOf(
+        mesh('app: "127.0.0.1:3000", outbound: "127.0.0.1:15006", inbound: "0.0.0.0:15006"'),
+      ),
+      ["1:82 port 15006 is taken by mesh.outbound"],
+    );
+  });
+
+  it("do not lead back to itself", async () => {
+    assert.deepEqual(await linesOf(mesh('app: "127.0.0.1:15006", inbound: "0.0.0.0:15006"')), [
+      "1:26 is mesh.inbound itself: a request would go round in circles",
+    ]);
+    assert.deepEqual(await linesOf(mesh('app: "10.0.0.9:15006", inbound: "0.0.0.0:15006"')), [
+      '1:7 "identity" is missing',
+    ]);
   });
 });
 
