@@ -84,7 +84,7 @@ test("a caller that half-closes after its request is answered", async () => {
   await lane.origin.until("the request", () => lane.origin.text.includes("\r\n\r\n"));
   release();
   assert.equal((await client.response()).body, "late");
-  await client.untilClosed();
+  await client.untilEnded();
   assert.equal(client.error, null);
 });
 
@@ -94,7 +94,7 @@ test("a caller that half-closes after several pipelined requests gets all answer
   await client.send(lane.head("GET /1") + lane.head("GET /2") + lane.head("GET /3"));
   client.end();
   for (const path of ["/1", "/2", "/3"]) assert.equal((await client.response()).body, path);
-  await client.untilClosed();
+  await client.untilEnded();
 });
 
 test("an end inside the head closes the connection without an answer", async () => {
@@ -102,7 +102,7 @@ test("an end inside the head closes the connection without an answer", async () 
   using client = await lane.connect();
   await client.send("GET / HTTP/1.1\r\nHost: x");
   client.end();
-  assert.equal(await client.untilClosed(), "");
+  assert.equal(await client.untilEnded(), "");
   assert.equal(lane.origin.connections.length, 0);
 });
 
@@ -115,7 +115,7 @@ test("an end inside the body is an abort: the endpoint's connection is cut, the 
   const upstream = await lane.origin.connection();
   await upstream.has("hello");
   client.end();
-  await upstream.untilClosed();
+  await upstream.untilEnded();
   assert.doesNotMatch(upstream.text, /\r\n0\r\n/);
 });
 
@@ -215,7 +215,7 @@ for (const how of ["FIN", "RST"] as const) {
     await upstream.has("hel");
     if (how === "FIN") client.destroy();
     else client.reset();
-    await upstream.untilClosed();
+    await upstream.untilEnded();
   });
 }
 
@@ -228,7 +228,7 @@ test("a caller that resets in the middle of the answer: the endpoint's connectio
   await client.send(lane.head("GET /"));
   await client.has("start");
   client.reset();
-  await (await lane.origin.connection()).untilClosed();
+  await (await lane.origin.connection()).untilEnded();
 });
 
 for (const [name, head, cut] of [

@@ -145,7 +145,7 @@ test("bytes on an idle connection close it (CVE-2026-48931)", async () => {
   assert.equal((await client.response()).body, "first");
   const idle = lane.origin.connections[0]!;
   idle.send(ok("POISON"));
-  await idle.untilClosed();
+  await idle.untilEnded();
   await client.send(lane.head("GET /2"));
   assert.equal((await client.response()).body, "second");
 });
@@ -175,7 +175,7 @@ test("a silent endpoint: 504 deadline-exceeded, naming the limit, and its connec
   assert.equal(answer.status, 504);
   assert.equal(answer.code, "deadline-exceeded");
   assert.match(answer.body, /300 ms/);
-  await (await lane.origin.connection()).untilClosed();
+  await (await lane.origin.connection()).untilEnded();
 });
 
 test("a download longer than the timeout is not cut: the timeout ends with the head", async () => {
@@ -221,7 +221,7 @@ test("an answer that stops moving is cut by idleTimeout", async () => {
   await client.send(lane.head("GET /"));
   const text = await client.untilEnded();
   assert.ok(text.endsWith("start"));
-  await (await lane.origin.connection()).untilClosed();
+  await (await lane.origin.connection()).untilEnded();
 });
 
 test("totalTimeout cuts the whole exchange, body included", async () => {
@@ -237,5 +237,5 @@ test("totalTimeout cuts the whole exchange, body included", async () => {
   await client.send(lane.head("GET /"));
   const text = await client.untilEnded();
   assert.ok(!text.endsWith("0\r\n\r\n"));
-  await (await lane.origin.connection()).untilClosed();
+  await (await lane.origin.connection()).untilEnded();
 });

@@ -196,6 +196,6 @@ test("the retry budget bounds what a dead service costs", async () => {
     (sum, origin) => sum + (origin.text.match(/^GET /gm) ?? []).length,
     0,
   );
-  // 20 % and 10 a second: 200 requests take well under three seconds
-  assert.ok(arrived <= sent * 1.2 + 30, `${arrived} requests arrived for ${sent}`);
+  // 20 %, and 10 a second, both over a window of ten seconds
+  assert.ok(arrived <= sent * 1.2 + 100, `${arrived} requests arrived for ${sent}`);
 });

@@ -81,21 +81,24 @@ test("bytes that ride with the 101 reach the caller", async () => {
   await client.has("\x81\x05first");
 });
 
-test("a service that does not switch: its answer is passed on and the connection goes on", async () => {
-  await using lane = await lanes.lane(async (connection) => {
-    for (;;) {
-      if ((await connection.request()) === null) return;
-      connection.send("HTTP/1.1 426 Upgrade Required\r\nContent-Length: 2\r\n\r\nno");
-    }
-  });
-  using client = await lane.connect();
-  for (let i = 0; i < 2; i++) {
+for (const [name, body] of [
+  ["by length", "Content-Length: 2\r\n\r\nno"],
+  ["in chunks", "Transfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n"],
+] as const) {
+  test(`a service that does not switch: its answer ${name} is passed on`, async () => {
+    await using lane = await lanes.lane(async (connection) => {
+      await connection.request();
+      connection.send(`HTTP/1.1 426 Upgrade Required\r\n${body}`);
+    });
+    using client = await lane.connect();
     await client.send(lane.head("GET /ws", ...asking));
     const answer = await client.response();
     assert.equal(answer.status, 426);
     assert.equal(answer.body, "no");
-  }
-});
+    assert.equal(answer.header("connection"), "close");
+    await client.untilEnded();
+  });
+}
 
 test("a service that refuses the connection: 502", async () => {
   const lane = lanes.closedLane();
@@ -137,14 +140,14 @@ test("the caller's reset ends the service's side", async () => {
   await using lane = await lanes.lane(open);
   const client = await tunnelled(lane);
   client.reset();
-  await lane.origin.connections[0]!.untilClosed();
+  await lane.origin.connections[0]!.untilEnded();
 });
 
 test("the service's reset ends the caller's side", async () => {
   await using lane = await lanes.lane(open);
   using client = await tunnelled(lane);
   lane.origin.connections[0]!.reset();
-  await client.untilClosed();
+  await client.untilEnded();
 });
 
 test("the service's end is passed on as an end", async () => {
@@ -171,7 +174,7 @@ test("a tunnel's connection is never used for another request", async () => {
   assert.equal((await other.response()).body, "plain");
   client.destroy();
   await eventually("both connections", () => lane.origin.connections.length === 2);
-  await lane.origin.connections[0]!.untilClosed();
+  await lane.origin.connections[0]!.untilEnded();
 });
 
 test("a megabyte through the tunnel arrives unharmed", async () => {

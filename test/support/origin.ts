@@ -126,9 +126,9 @@ export class Origin {
     return this.connections.map((connection) => connection.text).join("");
   }
 
-  /** Connections that are still open. */
+  /** Connections that weft has neither ended nor cut. */
   get open(): number {
-    return this.connections.filter((connection) => !connection.closed).length;
+    return this.connections.filter((connection) => !connection.closed && !connection.ended).length;
   }
 
   /** Resolves once `check` holds; looked at after every event of any connection. */

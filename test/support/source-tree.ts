@@ -91,7 +91,63 @@ function matches(text: string, pattern: RegExp): string[] {
   return [...text.matchAll(pattern)].map((match) => match[1]!);
 }
 
-/** Good enough to find imports: string and template contents are left alone only as far as they hold no comment marks at line starts. */
+/** The code with comments and template texts blanked, so that what looks like an import in them is none. */
 function withoutComments(text: string): string {
-  return text.replaceAll(/^\s*\/\*[\s\S]*?\*\//gm, "").replaceAll(/^\s*\/\/.*$/gm, "");
+  let out = "";
+  let i = 0;
+  /** Depth of braces at which each open template goes on. */
+  const templates: number[] = [];
+  let depth = 0;
+  let last = "";
+  while (i < text.length) {
+    const c = text[i]!;
+    const two = text.slice(i, i + 2);
+    let end = i + 1;
+    if (two === "//") end = indexAfter(text, "\n", i) - 1;
+    else if (two === "/*") end = indexAfter(text, "*/", i);
+    else if (c === '"' || c === "'") {
+      end = closing(text, i, c);
+      out += text.slice(i, end);
+      last = c;
+    } else if (c === "`" || (c === "}" && templates.at(-1) === depth)) {
+      if (c === "}") templates.pop();
+      end = i + 1;
+      while (end < text.length && text[end] !== "`" && text.slice(end, end + 2) !== "${")
+        end += text[end] === "\\" ? 2 : 1;
+      if (text[end] === "$") {
+        templates.push(depth);
+        end += 2;
+      } else end += 1;
+      last = "`";
+    } else if (c === "/" && "(,=:[!&|?{};+".includes(last)) {
+      end = closing(text, i, "/");
+      last = "/";
+    } else {
+      if (c === "{") depth++;
+      if (c === "}") depth--;
+      out += c;
+      if (!/\s/.test(c)) last = c;
+    }
+    i = end;
+  }
+  return out;
+}
+
+function indexAfter(text: string, part: string, from: number): number {
+  const at = text.indexOf(part, from + 1);
+  return at === -1 ? text.length : at + part.length;
+}
+
+/** Behind the delimiter that closes a string or regular expression. */
+function closing(text: string, from: number, delimiter: string): number {
+  let inClass = false;
+  for (let i = from + 1; i < text.length; i++) {
+    const c = text[i]!;
+    if (c === "\\") i++;
+    else if (c === "\n") return i;
+    else if (delimiter === "/" && c === "[") inClass = true;
+    else if (delimiter === "/" && c === "]") inClass = false;
+    else if (c === delimiter && !inClass) return i + 1;
+  }
+  return text.length;
 }
