@@ -5,7 +5,7 @@
  * with a group, or has an alternative at its top level.
  */
 export function regexLiteral(pattern: string): string {
-  if (!pattern.startsWith("^") || hasAlternative(pattern)) return "";
+  if (!pattern.startsWith("^") || misleading.test(pattern) || hasAlternative(pattern)) return "";
   let literal = "";
   for (let i = 1; i < pattern.length;) {
     let c = pattern[i]!;
@@ -25,14 +25,21 @@ export function regexLiteral(pattern: string): string {
   return literal;
 }
 
+/** Quoted text, whose brackets are none, and flags with a quantifier, which is that of what stands before them. */
+const misleading = /\\Q|\(\?[a-zA-Z-]+\)[?*+{]/;
+
 function hasAlternative(pattern: string): boolean {
   let depth = 0;
   let inClass = false;
   for (let i = 0; i < pattern.length; i++) {
     const c = pattern[i];
     if (c === "\\") i++;
-    else if (inClass) inClass = c !== "]";
-    else if (c === "[") {
+    else if (inClass) {
+      // `[[:alpha:](]` goes on behind its named class
+      const named = c === "[" && pattern[i + 1] === ":" ? pattern.indexOf(":]", i + 2) : -1;
+      if (named !== -1) i = named + 1;
+      else inClass = c !== "]";
+    } else if (c === "[") {
       inClass = true;
       // `[]a]` and `[^]a]` hold a bracket
       if (pattern[i + 1] === "^") i++;

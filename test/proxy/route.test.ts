@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import fc from "fast-check";
+import { RE2JS } from "re2js";
 import { regexLiteral } from "../../proxy/route/literal.ts";
 import { compileRouter } from "../../proxy/route/match.ts";
 import type {
@@ -312,12 +313,55 @@ describe("the literal start of an expression", () => {
     ["/a", ""],
     ["^", ""],
     ["^/a.", "/a"],
+    ["^/a(?i)?", ""],
+    ["^/a(?i)b", "/a"],
+    ["^/a(?:b)", "/a"],
+    ["^/a\\Q(\\E|x", ""],
+    ["^/a[[:alpha:](]|x", ""],
+    ["^/a[[:alpha:]]b", "/a"],
   ];
   for (const [pattern, literal] of cases) {
     it(`of ${pattern} is ${JSON.stringify(literal)}`, () => {
       assert.equal(regexLiteral(pattern), literal);
     });
   }
+
+  it("starts every path that the expression is found in", () => {
+    const piece = fc.constantFrom(
+      ..."/ab.^$|()[]?*+{}\\".split(""),
+      "a",
+      "/",
+      "\\d",
+      "\\.",
+      "(?:",
+      "(?i)",
+      "{2}",
+      "{0,1}",
+      "[^",
+      "\\Q",
+      "\\E",
+      "\\b",
+      "\\x61",
+      "[:alpha:]",
+    );
+    const pattern = fc.array(piece, { maxLength: 8 }).map((parts) => `^/${parts.join("")}`);
+    const path = fc.string({ unit: fc.constantFrom(..."/abA.1|^"), maxLength: 6 });
+    fc.assert(
+      fc.property(pattern, fc.array(path, { minLength: 20, maxLength: 20 }), (text, paths) => {
+        let regex: RE2JS;
+        try {
+          regex = RE2JS.compile(text);
+        } catch {
+          return;
+        }
+        const literal = regexLiteral(text);
+        for (const one of paths) {
+          if (regex.test(`/${one}`)) assert.ok(`/${one}`.startsWith(literal), `${text} in /${one}`);
+        }
+      }),
+      { numRuns: 3_000 },
+    );
+  });
 });
 
 describe("many routes", () => {
