@@ -8,7 +8,7 @@ import path from "node:path";
 import { after, before, test } from "node:test";
 import { Gateway } from "./support/gateway.ts";
 import { answering, ok, Origin } from "./support/origin.ts";
-import { filesBelow, root } from "./support/source-tree.ts";
+import { root } from "./support/source-tree.ts";
 
 const work = fs.mkdtempSync(path.join(os.tmpdir(), "weft-package-"));
 const home = path.join(work, "home");
@@ -42,9 +42,7 @@ const installed = path.join(home, "node_modules/weft");
 const binary = path.join(home, "node_modules/.bin/weft");
 
 test("the package holds JavaScript and types, a licence and a readme, and no source or test", () => {
-  const names = filesBelow(installed)
-    .map((file) => path.relative(installed, file))
-    .filter((name) => !name.startsWith("node_modules"));
+  const names = fs.readdirSync(installed, { recursive: true, encoding: "utf8" });
   assert.deepEqual(
     names.filter(
       (name) => (name.endsWith(".ts") && !name.endsWith(".d.ts")) || /(^|\/)test\//.test(name),
@@ -75,8 +73,8 @@ test("the installed gateway serves, with a plugin and a configuration in TypeScr
 export default definePlugin({
   name: "stamp",
   stage: "transform",
-  setup(): { response(req: unknown, res: { headers: { set(name: string, value: string): void } }): void } {
-    return { response: (_req, res) => res.headers.set("x-stamp", "installed") };
+  setup() {
+    return { response: (res) => res.headers.set("x-stamp", "installed") };
   },
 });
 `,
