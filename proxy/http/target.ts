@@ -254,15 +254,26 @@ function isPort(value: string, start: number): boolean {
  * @param query with or without its `?`
  */
 export function queryValue(query: string, name: string): string | undefined {
-  let from = query.charCodeAt(0) === QUESTION ? 1 : 0;
-  while (from < query.length) {
-    let end = query.indexOf("&", from);
-    if (end === -1) end = query.length;
-    let equals = query.indexOf("=", from);
-    if (equals === -1 || equals > end) equals = end;
-    if (decodeQuery(query.slice(from, equals)) === name)
-      return decodeQuery(query.slice(equals + 1, end));
-    from = end + 1;
+  const { length } = query;
+  let start = query.charCodeAt(0) === QUESTION ? 1 : 0;
+  while (start < length) {
+    // one walk over each pair: a search for `=` could run to the end of the query, once per pair
+    let equals = -1;
+    let isPlain = true;
+    let end = start;
+    for (; end < length; end++) {
+      const c = query.charCodeAt(end);
+      if (c === 38) break;
+      if (equals !== -1) continue;
+      if (c === 61) equals = end;
+      else if (c === PERCENT || c === 43) isPlain = false;
+    }
+    const nameEnd = equals === -1 ? end : equals;
+    const isIt = isPlain
+      ? nameEnd - start === name.length && query.startsWith(name, start)
+      : decodeQuery(query.slice(start, nameEnd)) === name;
+    if (isIt) return equals === -1 ? "" : decodeQuery(query.slice(equals + 1, end));
+    start = end + 1;
   }
   return undefined;
 }

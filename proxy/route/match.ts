@@ -71,7 +71,8 @@ class HostRouter<T> implements Router<T> {
   private searchHosts(search: Search<T>, host: string): void {
     this.exact.get(host)?.offerTo(search);
     if (search.best !== null) return;
-    if (this.wildcards !== null) {
+    // no name is longer (RFC 1035 section 2.3.4), and a walk over the labels of a text that is would be long
+    if (this.wildcards !== null && host.length <= 255) {
       for (let dot = host.indexOf(".", 1); dot !== -1; dot = host.indexOf(".", dot + 1)) {
         this.wildcards.get(host.slice(dot + 1))?.offerTo(search);
         if (search.best !== null) return;

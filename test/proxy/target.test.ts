@@ -257,6 +257,19 @@ describe("a query parameter", () => {
     assert.equal(queryValue("?v=%", "v"), "%");
   });
 
+  it("is looked for in one walk, however many pairs there are", () => {
+    let reads = 0;
+    class Counting extends String {
+      override charCodeAt(i: number): number {
+        reads++;
+        return super.charCodeAt(i);
+      }
+    }
+    const query = new Counting(`?${"&".repeat(1_000)}a=1&`.repeat(10));
+    assert.equal(queryValue(query as unknown as string, "b"), undefined);
+    assert.ok(reads <= query.length + 1, `${reads} reads of ${query.length} characters`);
+  });
+
   it("agrees with URLSearchParams on well-formed queries", () => {
     const pairs = fc.array(fc.tuple(fc.constantFrom("a", "b c", "é", "&"), fc.string()));
     fc.assert(
