@@ -255,18 +255,20 @@ export class Listener {
       const admission = config.admit(socket, verifyError);
       if (!admission.admitted) {
         pending.handler = closed;
-        this.refuse(raw, client, admission.reason, admission.detail);
+        // only the TLS socket, which closes the raw one when it may: we are inside a call of OpenSSL, and closing the
+        // raw one first would free the session under its feet (a crash of the process)
         socket.destroy();
-        return;
+        return this.report(client, admission.reason, admission.detail);
       }
       this.serve(transport, new SecureInfo(spec.name, client, socket, admission), raw);
     });
     pending.handler = {
       ...closed,
+      // an end inside the handshake: nothing can come of it
+      onEnd: () => pending.destroy(),
       onClose: (error) => {
         if (error !== null)
-          this.refuse(
-            raw,
+          this.report(
             client,
             handshakeReason(error),
             (error as { reason?: string }).reason ?? error.message,
@@ -299,6 +301,10 @@ export class Listener {
 
   private refuse(raw: net.Socket, client: Client, reason: string, detail: string): void {
     raw.destroy();
+    this.report(client, reason, detail);
+  }
+
+  private report(client: Client, reason: string, detail: string): void {
     const named = isPeerRefusal(reason);
     if (named) this.env.refused(reason);
     // strangers knock on open ports all day: only a refused identity is worth a warning
@@ -313,7 +319,7 @@ export class Listener {
   }
 
   private answerPlainText(raw: net.Socket, client: Client): void {
-    const { env, spec } = this;
+    const { env } = this;
     raw.end(plainTextAnswer, "latin1");
     // what the caller still sends is read and dropped: an unread byte would turn our FIN into a reset
     raw.resume();
@@ -321,15 +327,7 @@ export class Listener {
     env.wheel.arm(linger, env.now() + lingerMs);
     raw.once("close", () => env.wheel.disarm(linger));
     raw.once("end", () => raw.destroySoon());
-    env.refused("plain-text");
-    env.log.warn(
-      `listener ${spec.name}: refused ${client.address}: plain-text: plain HTTP on a TLS port`,
-      {
-        listener: spec.name,
-        client: client.address,
-        reason: "plain-text",
-      },
-    );
+    this.report(client, "plain-text", "plain HTTP on a TLS port");
   }
 }
 
