@@ -4,12 +4,12 @@ import { open } from "node:fs/promises";
 import { dirname, extname, resolve } from "node:path";
 import type { Config, ConfigPath, Problem } from "./config.ts";
 import { largestBytes, parseText } from "./document.ts";
-import type { ParsedText } from "./document.ts";
 import type { Span } from "./places.ts";
 import { expandEnv } from "./env.ts";
 import { silent, toProblems, valueAt } from "./issues.ts";
 import { keysAt } from "./json-schema.ts";
 import { importConfig } from "./module.ts";
+import { lineSpan, moduleSpan } from "./module-places.ts";
 import { Locator, sortProblems } from "./problems.ts";
 import type { LocatedProblem } from "./problems.ts";
 import { configSchema } from "./schema.ts";
@@ -58,9 +58,13 @@ export async function loadConfig(
   const read = await readText(path);
   if (!read.ok) return { ok: false, source, problems: locate(source, [read.problem]) };
   if (format !== "module") return parseConfigText(read.text, { file, format, ...options });
+  const module: ConfigSource = { ...source, text: read.text };
   const loaded = await importConfig(path, options.env);
-  if (!loaded.ok) return { ok: false, source, problems: locate(source, [loaded.problem]) };
-  return finish({ data: loaded.value, source, place: null, ...options });
+  if (loaded.ok)
+    return finish({ data: loaded.value, source: module, place: placesOf(module), ...options });
+  const { problem, line } = loaded;
+  const find = line === 0 ? placesOf(module) : () => lineSpan(read.text, line);
+  return { ok: false, source: module, problems: place(module, [problem], find) };
 }
 
 /** The same for a text at hand, as `PUT /config` has it; `file` names it in problems, and its folder is where relative paths start. */
@@ -94,18 +98,23 @@ export async function parseConfigText(
 
 /** Finds the places of problems met later (in compiling, in plugin options), the earliest first. */
 export function locate(source: ConfigSource, problems: readonly Problem[]): LocatedProblem[] {
-  if (problems.length === 0) return [];
-  const parsed: ParsedText | null =
-    source.format === "module" || source.text === ""
-      ? null
-      : parseText(source.text.replace(/^\ufeff/, " "), source.format);
-  return place(source, problems, parsed?.ok === true ? parsed.place : null);
+  return problems.length === 0 ? [] : place(source, problems, placesOf(source));
+}
+
+type Find = (path: ConfigPath, at: "key" | "value") => Span;
+
+/** Null: there is no text. */
+function placesOf({ format, text }: ConfigSource): Find | null {
+  if (text === "") return null;
+  if (format === "module") return (path, at) => moduleSpan(text, path, at);
+  const parsed = parseText(text.replace(/^\ufeff/, " "), format);
+  return parsed.ok ? parsed.place : null;
 }
 
 function place(
   source: ConfigSource,
   problems: readonly Problem[],
-  find: ((path: ConfigPath, at: "key" | "value") => Span) | null,
+  find: Find | null,
 ): LocatedProblem[] {
   if (find === null)
     return problems.map((problem) => ({
@@ -125,7 +134,7 @@ function place(
 interface Unfinished {
   readonly data: unknown;
   readonly source: ConfigSource;
-  readonly place: ((path: ConfigPath, at: "key" | "value") => Span) | null;
+  readonly place: Find | null;
   readonly mode: LoadMode;
   readonly env: Environment;
 }

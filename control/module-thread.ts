@@ -21,6 +21,7 @@ async function answer(file: string): Promise<ModuleAnswer> {
       ok: false,
       path: [],
       message: `the module cannot be loaded: ${describe(error)}`,
+      line: lineOf(error, file),
       expected: "export default defineConfig({ ... })",
     };
   }
@@ -90,10 +91,19 @@ function plain(value: unknown, path: ConfigPath): ModuleAnswer {
   };
 }
 
-/** The message, and the place when Node says it (syntax errors carry it on the first line of the stack). */
+/** The message, and the place when it is in another file. */
 function describe(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
-  const place = /^(?:file:\/\/)?(\/\S+:\d+)$/m.exec(error.stack?.split("\n", 1)[0] ?? "");
-  const first = error.message.split("\n", 1)[0] ?? "";
-  return place === null ? `${error.name}: ${first}` : `${error.name}: ${first} (${place[1]})`;
+  return `${error.name}: ${error.message.split("\n", 1)[0] ?? ""}`;
+}
+
+/** The line in that file that a stack names first: syntax errors have it above the message. */
+function lineOf(error: unknown, file: string): number {
+  const stack = error instanceof Error ? (error.stack ?? "") : "";
+  for (const name of [pathToFileURL(file).href, file]) {
+    const start = stack.indexOf(`${name}:`);
+    const line = start === -1 ? null : /^\d+/.exec(stack.slice(start + name.length + 1));
+    if (line !== null) return Number(line[0]);
+  }
+  return 0;
 }

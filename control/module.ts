@@ -12,6 +12,8 @@ export type ModuleAnswer =
       readonly message: string;
       readonly expected: string;
       readonly path: ConfigPath;
+      /** Where the program itself is at fault, from 1; 0 or absent: the value at `path` is. */
+      readonly line?: number;
     };
 
 const longestMs = 10_000;
@@ -21,7 +23,8 @@ export function importConfig(
   file: string,
   env: Readonly<Record<string, string | undefined>>,
 ): Promise<
-  { readonly ok: true; readonly value: unknown } | { readonly ok: false; readonly problem: Problem }
+  | { readonly ok: true; readonly value: unknown }
+  | { readonly ok: false; readonly problem: Problem; readonly line: number }
 > {
   // The built package holds .js files beside each other, a clone .ts files.
   const entry = new URL(`./module-thread${extname(import.meta.filename)}`, import.meta.url);
@@ -42,6 +45,7 @@ export function importConfig(
       else
         settle({
           ok: false,
+          line: answer.line ?? 0,
           problem: {
             path: answer.path,
             at: "value",
