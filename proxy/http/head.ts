@@ -20,7 +20,7 @@ export class RequestHead {
   /** Host without port, lower case, no trailing dot. */
   host = "";
   scheme: "http" | "https" = "http";
-  /** 10 or 11. */
+  /** 10, 11 or 20. */
   version = 11;
   readonly headers = new Fields();
   framing: BodyFraming = "none";

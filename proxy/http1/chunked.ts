@@ -160,14 +160,15 @@ export class ChunkedDecoder {
       if (kind === Kind.contentLength || kind === Kind.transferEncoding || kind === Kind.host)
         return bad(`${fields.nameAt(i)} in the trailers`);
       if (kind !== Kind.other && kind !== Kind.grpcTimeout && kind !== Kind.date) continue;
-      if (forbidden.has(fields.nameAt(i).toLowerCase())) continue;
+      if (forbiddenTrailers.has(fields.nameAt(i).toLowerCase())) continue;
       this.trailers += `${fields.nameAt(i)}: ${fields.valueAt(i)}\r\n`;
     }
     return 0;
   }
 }
 
-const forbidden = new Set([
+/** Names that have no place in trailers (RFC 9110 section 6.5.1), besides those that decide framing. */
+export const forbiddenTrailers: ReadonlySet<string> = new Set([
   "authorization",
   "cookie",
   "set-cookie",

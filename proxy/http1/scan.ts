@@ -68,7 +68,8 @@ export function releaseArrays(fields: Fields): void {
   fields.edits = null;
 }
 
-function grow(fields: Fields): void {
+/** Makes room for twice as many fields. */
+export function growArrays(fields: Fields): void {
   const offsets = new Int32Array(fields.offsets.length * 2);
   offsets.set(fields.offsets);
   const kinds = new Uint8Array(fields.kinds.length * 2);
@@ -133,7 +134,7 @@ export function scanFields(
     i += 2;
     if (count === maxCount) return tooLarge(`more than ${maxCount} header fields`);
     if (count === kinds.length) {
-      grow(fields);
+      growArrays(fields);
       offsets = fields.offsets;
       kinds = fields.kinds;
     }
@@ -208,7 +209,8 @@ know("server", Kind.server);
 know("proxy-authenticate", Kind.proxyAuthenticate);
 know("idempotency-key", Kind.idempotencyKey);
 
-function kindOf(buf: Uint8Array, start: number, length: number): number {
+/** The {@link Kind} of a field name. */
+export function kindOf(buf: Uint8Array, start: number, length: number): number {
   const first = buf[start]! | 32;
   const same = knownByShape[shape(length, first)];
   if (same !== undefined) {
