@@ -1,6 +1,7 @@
 /** The first bytes of a connection: the PROXY header where one is due, then what decides between TLS and plain text. */
 
 import type net from "node:net";
+import { readClientHello } from "./client-hello.ts";
 import { parseProxyHeader, type ProxySource } from "./proxy-protocol.ts";
 
 export interface FirstBytes {
@@ -8,10 +9,13 @@ export interface FirstBytes {
   readonly source: ProxySource | null;
   /** What follows the header, already read: at least one byte. */
   readonly rest: Buffer;
+  /** From a ClientHello; null: not TLS, or no name in it. */
+  readonly serverName: string | null;
 }
 
 /**
- * Reads from a paused, accepted socket until the PROXY header (when `proxyProtocol`) and one byte more are there. The socket is paused again for the next reader. `done` runs at most once: with null when the other side left
+ * Reads from a paused, accepted socket until the PROXY header (when `proxyProtocol`) and a whole ClientHello, or
+ * one byte of something else, are there. The socket is paused again for the next reader. `done` runs at most once: with null when the other side left
  * before saying anything, with a text when what it sent is not a PROXY header.
  */
 export function readFirstBytes(
@@ -41,7 +45,9 @@ export function readFirstBytes(
       source = parsed.source;
       bytes = bytes.subarray(parsed.length);
     }
-    if (bytes.length > 0) finish({ source, rest: bytes });
+    if (bytes.length === 0) return;
+    const hello = readClientHello(bytes);
+    if (hello.kind === "hello") finish({ source, rest: bytes, serverName: hello.serverName });
   };
   raw.on("data", onData);
   raw.on("end", onEnd);

@@ -5,7 +5,7 @@ import { Timed, type Wheel } from "../clock.ts";
 import type { ConnectionInfo } from "../exchange.ts";
 import type { Client, Log } from "../pipeline/plugin.ts";
 import { SecureInfo } from "./connection-info.ts";
-import { looksLikeHttp, looksLikeTls, readFirstBytes } from "./first-bytes.ts";
+import { looksLikeHttp, looksLikeTls, readFirstBytes, type FirstBytes } from "./first-bytes.ts";
 import { parseProxyHeader, type ProxySource } from "./proxy-protocol.ts";
 import { acceptTls } from "./secure-socket.ts";
 import { isPeerRefusal, type PeerRefusal, type ServerTls } from "./tls.ts";
@@ -218,7 +218,7 @@ export class Listener {
         raw.unshift(rest);
         this.serve(Transport.of(raw), plainInfo(spec.name, caller));
       } else if (looksLikeHttp(rest[0]!)) this.answerPlainText(raw, caller);
-      else this.handshake(raw, rest, caller, opening);
+      else this.handshake(raw, first, caller, opening);
     });
   }
 
@@ -246,22 +246,28 @@ export class Listener {
     transport.resume();
   }
 
-  private handshake(raw: net.Socket, first: Buffer, client: Client, opening: Opening): void {
+  private handshake(raw: net.Socket, first: FirstBytes, client: Client, opening: Opening): void {
     const { spec, env } = this;
     const config = spec.tls!;
     opening.doing = "the TLS handshake";
-    const pending = acceptTls(raw, first, config, (transport, socket, verifyError) => {
-      env.wheel.disarm(opening);
-      const admission = config.admit(socket, verifyError);
-      if (!admission.admitted) {
-        pending.handler = closed;
-        // only the TLS socket, which closes the raw one when it may: we are inside a call of OpenSSL, and closing the
-        // raw one first would free the session under its feet (a crash of the process)
-        socket.destroy();
-        return this.report(client, admission.reason, admission.detail);
-      }
-      this.serve(transport, new SecureInfo(spec.name, client, socket, admission), raw);
-    });
+    const { rest, serverName } = first;
+    const pending = acceptTls(
+      raw,
+      rest,
+      config.options(serverName),
+      (transport, socket, verifyError) => {
+        env.wheel.disarm(opening);
+        const admission = config.admit(socket, verifyError, serverName);
+        if (!admission.admitted) {
+          pending.handler = closed;
+          // only the TLS socket, which closes the raw one when it may: we are inside a call of OpenSSL, and closing the
+          // raw one first would free the session under its feet (a crash of the process)
+          socket.destroy();
+          return this.report(client, admission.reason, admission.detail);
+        }
+        this.serve(transport, new SecureInfo(spec.name, client, socket, admission), raw);
+      },
+    );
     pending.handler = {
       ...closed,
       // an end inside the handshake: nothing can come of it

@@ -2,7 +2,7 @@
 
 import type net from "node:net";
 import tls from "node:tls";
-import type { ServerTls } from "./tls.ts";
+import type { ServerTlsOptions } from "./tls.ts";
 import { Transport } from "./transport.ts";
 
 /** Parts of Node's TLSSocket that `tls.Server` uses too, and that have no public name. */
@@ -22,10 +22,10 @@ type Make = (onread: net.OnReadOpts) => tls.TLSSocket;
 export function acceptTls(
   raw: net.Socket,
   first: Buffer,
-  config: ServerTls,
+  options: ServerTlsOptions,
   onSecure: (transport: Transport, socket: tls.TLSSocket, verifyError: string | null) => void,
 ): Transport {
-  const make: Make = (onread) => new AcceptedTlsSocket(raw, config, onread);
+  const make: Make = (onread) => new AcceptedTlsSocket(raw, options, onread);
   const transport = Transport.reading(make);
   const socket = transport.socket as tls.TLSSocket;
   const inner = socket as unknown as TlsInternals;
@@ -45,9 +45,9 @@ export function acceptTls(
  * connects itself; handing the accepted handle over where it would make a new one is the same to all layers below.
  */
 class AcceptedTlsSocket extends tls.TLSSocket {
-  constructor(raw: net.Socket, config: ServerTls, onread: net.OnReadOpts) {
-    const options = { ...config.options(), isServer: true, allowHalfOpen: true, onread, raw };
-    super(undefined as unknown as net.Socket, options as unknown as tls.TLSSocketOptions);
+  constructor(raw: net.Socket, options: ServerTlsOptions, onread: net.OnReadOpts) {
+    const all = { ...options, isServer: true, allowHalfOpen: true, onread, raw };
+    super(undefined as unknown as net.Socket, all as unknown as tls.TLSSocketOptions);
     (this as unknown as TlsInternals).connecting = false;
   }
 

@@ -6,10 +6,10 @@ import type { Peer } from "../pipeline/plugin.ts";
 
 /** What a listener asks of its TLS side: the edge has {@link TlsContexts}, the mesh has its identity. */
 export interface ServerTls {
-  /** For one new connection. */
-  options(): ServerTlsOptions;
+  /** For one new connection. @param serverName what the client asks for, lower case; null: it does not say */
+  options(serverName: string | null): ServerTlsOptions;
   /** Once the handshake is complete: who is it, and may they stay? */
-  admit(socket: tls.TLSSocket, verifyError: string | null): Admission;
+  admit(socket: tls.TLSSocket, verifyError: string | null, serverName: string | null): Admission;
 }
 
 export interface ServerTlsOptions {
@@ -18,10 +18,6 @@ export interface ServerTlsOptions {
   /** The stack itself refuses a client without a certificate, with the right alert. */
   readonly rejectUnauthorized: boolean;
   readonly ALPNProtocols: readonly string[];
-  readonly SNICallback?: (
-    name: string,
-    done: (error: Error | null, context?: tls.SecureContext) => void,
-  ) => void;
 }
 
 export type Admission =
@@ -111,18 +107,17 @@ export class TlsContexts implements ServerTls {
     return this.set.leaves;
   }
 
-  options(): ServerTlsOptions {
-    const { material, first } = this.set;
+  options(serverName: string | null): ServerTlsOptions {
+    const { material } = this.set;
     return {
-      secureContext: first,
+      secureContext: shownFor(this.set, serverName),
       requestCert: material.clientAuth !== null,
       rejectUnauthorized: material.clientAuth?.mode === "require",
       ALPNProtocols: ["http/1.1"],
-      SNICallback: this.choose,
     };
   }
 
-  admit(socket: tls.TLSSocket, verifyError: string | null): Admission {
+  admit(socket: tls.TLSSocket, verifyError: string | null, serverName: string | null): Admission {
     const { set } = this;
     const { clientAuth } = set.material;
     const certificate = clientAuth === null ? undefined : socket.getPeerX509Certificate();
@@ -145,8 +140,7 @@ export class TlsContexts implements ServerTls {
         }
       }
     }
-    const name = typeof socket.servername === "string" ? socket.servername : "";
-    const shown = find(set, name.toLowerCase()) ?? set.first;
+    const shown = shownFor(set, serverName);
     return {
       admitted: true,
       peer: null,
@@ -154,14 +148,6 @@ export class TlsContexts implements ServerTls {
       misdirected: (host) => (find(set, host) ?? shown) !== shown,
     };
   }
-
-  private readonly choose = (
-    name: string,
-    done: (error: Error | null, context?: tls.SecureContext) => void,
-  ): void => {
-    // names are compared in lower case (CVE-2026-48928)
-    done(null, find(this.set, name.toLowerCase()) ?? this.set.first);
-  };
 }
 
 /**
@@ -202,6 +188,11 @@ export function subjectNames(certificate: X509Certificate, kind: "DNS" | "URI"):
     if (part.startsWith(`${kind}:`) && !part.includes('"')) names.push(part.slice(kind.length + 1));
   }
   return names;
+}
+
+/** Names are compared in lower case (CVE-2026-48928). */
+function shownFor(set: TlsSet, serverName: string | null): tls.SecureContext {
+  return (serverName === null ? undefined : find(set, serverName)) ?? set.first;
 }
 
 function find(set: TlsSet, host: string): tls.SecureContext | undefined {
