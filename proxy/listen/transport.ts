@@ -29,6 +29,10 @@ const BULK_ENDS_BELOW = 8 * 1024;
 /** The transport whose handler is being given a chunk. */
 let delivering: Transport | null = null;
 
+function deliverFrom(transport: Transport | null): void {
+  delivering = transport;
+}
+
 const ignored: TransportHandler = { onData() {}, onEnd() {}, onClose() {}, onDrain() {} };
 
 /** Node keeps the libuv handle here; where it is absent, reading falls back to `data` events. */
@@ -71,9 +75,9 @@ export class Transport {
   }
 
   private received(buffer: Buffer, length: number): void {
-    delivering = this;
+    deliverFrom(this);
     this.deliver(length === buffer.length ? buffer : buffer.subarray(0, length));
-    delivering = null;
+    deliverFrom(null);
     if (length === buffer.length) {
       // the system had more than fits: what comes next gets a buffer that can be handed on without a copy
       this.bulk ??= bulkBuffers.pop() ?? Buffer.allocUnsafeSlow(BULK_BYTES);
