@@ -42,7 +42,9 @@ export function outgoingHead(x: Exchange): OutgoingHead | null {
     extra += `traceparent: 00-${traceIdOf(x)}-${env.newId().slice(16)}-00\r\n`;
   if (te(x)) extra += "te: trailers\r\n";
   if (x.deadlineMs > 0 && x.isTrusted) extra += deadlineLines(x);
-  if (x.consumer !== null) extra += `x-weft-consumer: ${safeValue(x.consumer.name)}\r\n`;
+  // the built-in authn plugins have written it themselves
+  if (x.consumer !== null && !fields.isReplaced("x-weft-consumer"))
+    extra += `x-weft-consumer: ${safeValue(x.consumer.name)}\r\n`;
   extra += `${env.trust.lines(req, x.conn)}via: 1.1 weft\r\n`;
   return { target, authority, drop: dropTable(env.trust.drop), extra };
 }
