@@ -4,18 +4,28 @@ import type { z } from "zod";
 import type { ConfigPath, Problem } from "./config.ts";
 import { orList, show } from "./schema/scalars.ts";
 import type { IssueParams } from "./schema/scalars.ts";
-import { didYouMean } from "./suggest.ts";
+import { didYouMean, didYouMeanKey } from "./suggest.ts";
 
 /** Per-parse messages are empty, so that a message that is there was written by the schema. */
 export const silent = { error: () => "" };
 
-/** `keysAt` lists the keys that the schema knows at a path, for suggestions. */
+/** What the schema knows, for suggestions. */
+export interface KnownKeys {
+  /** The keys that may stand in the mapping at a path. */
+  keysAt(path: ConfigPath): readonly string[];
+  /** Where below that mapping the key would be right, as people write it; null: nowhere near. */
+  placeBelow(path: ConfigPath, key: string): string | null;
+}
+
+/** Nothing is suggested. */
+export const nothingKnown: KnownKeys = { keysAt: () => [], placeBelow: () => null };
+
 export function toProblems(
   issues: readonly z.core.$ZodIssue[],
   data: unknown,
-  keysAt: (path: ConfigPath) => readonly string[],
+  known: KnownKeys,
 ): Problem[] {
-  const problems = issues.flatMap((issue) => problemsOf(issue, [], data, keysAt));
+  const problems = issues.flatMap((issue) => problemsOf(issue, [], data, known));
   // `prt: 80` is one mistake, not an unknown key and a missing "port".
   const misspelt = new Set(
     problems
@@ -40,7 +50,7 @@ function problemsOf(
   issue: z.core.$ZodIssue,
   base: ConfigPath,
   data: unknown,
-  keysAt: (path: ConfigPath) => readonly string[],
+  known: KnownKeys,
 ): Finding[] {
   const path: ConfigPath = [
     ...base,
@@ -49,12 +59,11 @@ function problemsOf(
   const input = valueAt(data, path);
   switch (issue.code) {
     case "unrecognized_keys": {
-      const known = keysAt(path);
       return issue.keys.map((key) => unknownKey(path, key, known));
     }
     case "invalid_union": {
       const branch = likelyBranch(issue.errors);
-      if (branch !== null) return branch.flatMap((inner) => problemsOf(inner, path, data, keysAt));
+      if (branch !== null) return branch.flatMap((inner) => problemsOf(inner, path, data, known));
       return [wrong(path, input, issue.message === "" ? unionWords(issue.errors) : issue.message)];
     }
     case "invalid_key":
@@ -70,7 +79,7 @@ function problemsOf(
         };
       });
     case "invalid_element":
-      return issue.issues.flatMap((inner) => problemsOf(inner, path, data, keysAt));
+      return issue.issues.flatMap((inner) => problemsOf(inner, path, data, known));
     case "custom": {
       const params: IssueParams = issue.params ?? {};
       return [
@@ -108,14 +117,15 @@ function unitOf(origin: string): string {
   return origin === "array" || origin === "set" ? " items" : "";
 }
 
-function unknownKey(path: ConfigPath, key: string, known: readonly string[]): Problem {
-  const suggestion = didYouMean(key, known);
-  const expected = known.length === 0 ? undefined : `one of ${known.join(", ")}`;
+function unknownKey(path: ConfigPath, key: string, known: KnownKeys): Problem {
+  const keys = known.keysAt(path);
+  const below = known.placeBelow(path, key);
+  const suggestion = didYouMeanKey(key, keys) ?? (below === null ? null : `it belongs in ${below}`);
   return {
     path: [...path, key],
     at: "key",
     message: `unknown key "${key}"`,
-    ...(expected === undefined ? {} : { expected }),
+    ...(keys.length === 0 ? {} : { expected: `one of ${keys.join(", ")}` }),
     ...(suggestion === null ? {} : { suggestion }),
   };
 }
@@ -127,11 +137,11 @@ function wrong(path: ConfigPath, input: unknown, expected: string): Finding {
     return { path, at, message: `"${path.at(-1)}" is missing`, missing: true, ...rest };
   if (input === null) return { path, at, message: "this is empty", ...rest };
   if (typeof input === "number" && expected.startsWith("a duration")) {
-    const suggestion = `did you mean "${input}s"?`;
+    const suggestion = `did you mean "${input}${input < 1000 ? "s" : "ms"}"?`;
     return { path, at, message: `${input} has no unit`, ...rest, suggestion };
   }
   const isBare = typeof input === "number" || typeof input === "boolean";
-  const quote = isBare && /\b(?:name|id|host|group|in quotes)\b/.test(expected);
+  const quote = isBare && /\b(?:name|id|host|group|token|expression|in quotes)\b/.test(expected);
   return {
     path,
     at,

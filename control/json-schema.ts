@@ -2,6 +2,7 @@
 
 import { z } from "zod";
 import type { ConfigPath } from "./config.ts";
+import type { KnownKeys } from "./issues.ts";
 import { configSchema } from "./schema.ts";
 import { instanceSchema } from "./schema/route.ts";
 
@@ -49,22 +50,63 @@ export function pluginSchema(): JsonSchema {
   return tidy(toJson(instanceSchema));
 }
 
-/** The keys that may stand in the mapping at a path of the configuration, in the order of the schema; empty when any may. */
-export function keysAt(path: ConfigPath): readonly string[] {
-  const keys = keysIn(jsonSchema(), path);
-  return keys.filter((key) => key !== "$schema");
-}
+/** What may stand where in the configuration. */
+export const configKeys: KnownKeys = {
+  keysAt: (path) => keysIn(jsonSchema(), path).filter((key) => key !== "$schema"),
+  placeBelow: (path, key) => placeIn(jsonSchema(), path, key),
+};
 
 /** The same for any other schema. */
-export function keysOf(schema: z.ZodType, path: ConfigPath): readonly string[] {
-  return keysIn(toJson(schema), path);
+export function keysOf(schema: z.ZodType): KnownKeys {
+  let json: JsonSchema | null = null;
+  const get = (): JsonSchema => (json ??= toJson(schema));
+  return {
+    keysAt: (path) => keysIn(get(), path),
+    placeBelow: (path, key) => placeIn(get(), path, key),
+  };
 }
 
 function keysIn(schema: JsonSchema, path: ConfigPath): readonly string[] {
+  const keys = placesAt(schema, path).flatMap((place) => Object.keys(place.properties ?? {}));
+  return [...new Set(keys)];
+}
+
+/** At most two mappings down: `timeout` on a route belongs in `policy: { timeout }`. */
+function placeIn(schema: JsonSchema, path: ConfigPath, key: string): string | null {
+  let level = placesAt(schema, path).map((place) => ({ place, write: (text: string) => text }));
+  for (let depth = 0; depth < 2; depth++) {
+    const next: typeof level = [];
+    for (const { place, write } of level) {
+      for (const [name, value] of Object.entries(place.properties ?? {})) {
+        for (const [inner, open, close] of insides(value)) {
+          const around = (text: string): string => write(`${name}: ${open}${text}${close}`);
+          if (inner.properties !== undefined && Object.hasOwn(inner.properties, key))
+            return around(key);
+          next.push({ place: inner, write: around });
+        }
+      }
+    }
+    level = next;
+  }
+  return null;
+}
+
+/** The mappings that a value may be or hold, and how they are written. */
+function insides(schema: JsonSchema): [JsonSchema, string, string][] {
+  return branches(schema).flatMap((branch): [JsonSchema, string, string][] => [
+    ...(branch.properties === undefined
+      ? []
+      : [[branch, "{ ", " }"] as [JsonSchema, string, string]]),
+    ...(branch.items === undefined
+      ? []
+      : branches(branch.items).map((item): [JsonSchema, string, string] => [item, "[{ ", " }]"])),
+  ]);
+}
+
+function placesAt(schema: JsonSchema, path: ConfigPath): JsonSchema[] {
   let places: JsonSchema[] = [schema];
   for (const segment of path) places = places.flatMap((place) => step(place, segment));
-  const keys = places.flatMap(branches).flatMap((place) => Object.keys(place.properties ?? {}));
-  return [...new Set(keys)];
+  return places.flatMap(branches);
 }
 
 function step(place: JsonSchema, segment: string | number): JsonSchema[] {

@@ -7,7 +7,7 @@ import { largestBytes, parseText } from "./document.ts";
 import type { Span } from "./places.ts";
 import { expandEnv } from "./env.ts";
 import { silent, toProblems, valueAt } from "./issues.ts";
-import { keysAt } from "./json-schema.ts";
+import { configKeys } from "./json-schema.ts";
 import { importConfig } from "./module.ts";
 import { lineSpan, moduleSpan } from "./module-places.ts";
 import { Locator, sortProblems } from "./problems.ts";
@@ -161,13 +161,13 @@ async function finish(work: Unfinished): Promise<LoadResult> {
   let found = configSchema.safeParse(work.data, silent);
   if (
     !found.success &&
-    retype(work.data, toProblems(found.error.issues, work.data, keysAt), expanded)
+    retype(work.data, toProblems(found.error.issues, work.data, configKeys), expanded)
   )
     found = configSchema.safeParse(work.data, silent);
   const baseDir = dirname(resolve(source.file));
   const gone = unset.map((problem) => problem.path);
   if (!found.success || unset.length > 0) {
-    const wrong = found.success ? [] : toProblems(found.error.issues, work.data, keysAt);
+    const wrong = found.success ? [] : toProblems(found.error.issues, work.data, configKeys);
     const rest = await checkRest(work.data, gone, { baseDir, mode: work.mode });
     return fail([
       ...unset,

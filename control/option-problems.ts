@@ -2,7 +2,7 @@
 
 import type { z } from "zod";
 import type { ConfigPath, Problem } from "./config.ts";
-import { silent, toProblems } from "./issues.ts";
+import { silent, toProblems, type KnownKeys } from "./issues.ts";
 import { keysOf } from "./json-schema.ts";
 
 /** `base` is where the options stand. Null: the schema is of another library, or has no complaint. */
@@ -14,7 +14,7 @@ export async function explainOptions(
   if (!isZod(schema)) return null;
   const found = await schema.safeParseAsync(options, silent);
   if (found.success) return null;
-  const problems = toProblems(found.error.issues, options, (path) => keysIn(schema, path));
+  const problems = toProblems(found.error.issues, options, careful(keysOf(schema)));
   return problems.map((problem) => ({ ...problem, path: [...base, ...problem.path] }));
 }
 
@@ -24,10 +24,16 @@ function isZod(schema: unknown): schema is z.ZodType {
 }
 
 /** No suggestion is worth a throw: a schema may hold what JSON Schema cannot say. */
-function keysIn(schema: z.ZodType, path: ConfigPath): readonly string[] {
-  try {
-    return keysOf(schema, path);
-  } catch {
-    return [];
-  }
+function careful(known: KnownKeys): KnownKeys {
+  const or = <T>(read: () => T, fallback: T): T => {
+    try {
+      return read();
+    } catch {
+      return fallback;
+    }
+  };
+  return {
+    keysAt: (path) => or(() => known.keysAt(path), []),
+    placeBelow: (path, key) => or(() => known.placeBelow(path, key), null),
+  };
 }

@@ -1,7 +1,7 @@
 /** Takes what the schema refused out of a configuration, so that the rest can be checked in the same go: people see all their mistakes at once. */
 
 import type { ConfigPath } from "./config.ts";
-import { silent, toProblems } from "./issues.ts";
+import { nothingKnown, silent, toProblems } from "./issues.ts";
 import { configSchema } from "./schema.ts";
 import type { ParsedConfig } from "./schema.ts";
 
@@ -29,7 +29,7 @@ export function salvage(data: object): Salvaged | null {
     const found = configSchema.safeParse(rest.data, silent);
     if (found.success)
       return { parsed: found.data, toFile: (path) => rest.toFile(path), removed: rest.removed };
-    const paths = toProblems(found.error.issues, rest.data, () => []).map(
+    const paths = toProblems(found.error.issues, rest.data, nothingKnown).map(
       (problem) => problem.path,
     );
     if (!rest.remove(paths)) return null;

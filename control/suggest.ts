@@ -25,6 +25,58 @@ export function nearest(word: string, known: Iterable<string>): string | null {
   return best;
 }
 
+/** Words that other proxies use for the same thing. */
+const otherWords: Readonly<Record<string, readonly string[]>> = {
+  upstream: ["services", "to"],
+  upstreams: ["services", "to"],
+  backend: ["services", "to"],
+  backends: ["services", "to"],
+  backendrefs: ["to"],
+  cluster: ["services", "to"],
+  clusters: ["services"],
+  target: ["to", "endpoints"],
+  targets: ["to", "endpoints"],
+  service: ["to"],
+  servers: ["endpoints"],
+  url: ["endpoints", "address"],
+  urls: ["endpoints"],
+  nodes: ["endpoints"],
+  addresses: ["endpoints"],
+  rules: ["routes"],
+  matches: ["match"],
+  hostnames: ["hosts"],
+  domains: ["hosts"],
+  filters: ["plugins"],
+  middlewares: ["plugins"],
+  middleware: ["plugins"],
+  http: ["gateway"],
+  server: ["gateway"],
+  sidecar: ["mesh"],
+  entrypoints: ["listeners"],
+  loadbalancer: ["balance"],
+  lb: ["balance"],
+  lbpolicy: ["balance"],
+  outlierdetection: ["ejection"],
+  circuitbreaker: ["breaker"],
+  healthcheck: ["health"],
+  healthchecks: ["health"],
+  users: ["consumers"],
+  threads: ["workers"],
+  logging: ["observe"],
+  metrics: ["observe"],
+  params: ["query"],
+  queryparams: ["query"],
+};
+
+/** The same question about a key: the word that another proxy uses for it is understood, too. */
+export function didYouMeanKey(word: string, known: readonly string[]): string | null {
+  const close = didYouMean(word, known);
+  const plain = flatten(word);
+  if (close !== null || !Object.hasOwn(otherWords, plain)) return close;
+  const found = otherWords[plain]?.find((other) => known.includes(other));
+  return found === undefined ? null : `did you mean "${found}"?`;
+}
+
 /** `did you mean "routes"?`, ready for a problem; null when nothing is near. */
 export function didYouMean(word: string, known: Iterable<string>): string | null {
   const found = nearest(word, known);

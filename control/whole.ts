@@ -47,6 +47,8 @@ export async function checkRest(
 /** The admin block is judged as one; an identity that was refused is not missing. */
 function follows(path: ConfigPath, gone: ConfigPath): boolean {
   if (startsWith(path, gone) || startsWith(gone, path)) return true;
+  // Options that stand one level too high are missing where they belong.
+  if (gone.includes("plugins") && startsWith(path, gone.slice(0, -1))) return true;
   if (path[0] === "admin") return gone[0] === "admin";
   return path.at(-1) === "mtls" && gone[0] === "mesh";
 }

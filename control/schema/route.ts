@@ -21,6 +21,7 @@ import {
   whole,
 } from "./scalars.ts";
 import { didYouMean } from "../suggest.ts";
+import { builtInNames, futureNames } from "../../plugins/registry.ts";
 import { stages } from "../../proxy/pipeline/plugin.ts";
 
 /** One or a list of them, always read as a list. */
@@ -175,6 +176,7 @@ const redirect = z
     if ([scheme, host, port, whole, prefix].every((part) => part === undefined))
       refuse(ctx, "leads back to where it came from", {
         expected: "scheme, host, port, path or prefix",
+        missing: true,
       });
     if (host?.startsWith("*.") === true)
       refuse(ctx, "a wildcard is no place to send anyone", { expected: "one host" }, ["host"]);
@@ -249,6 +251,20 @@ export interface ParsedPlugin extends z.output<typeof instance> {
 
 const pluginExpected = "a plugin’s name, or { name: { options } }";
 
+function isKnown(name: string): boolean {
+  return builtInNames.includes(name) || futureNames.includes(name) || /^\.{0,2}\//.test(name);
+}
+
+/** What a second name in one item was likely meant to be. */
+function misplaced(item: Readonly<Record<string, unknown>>, use: string, other: string): string {
+  const named = item["name"] ?? item["plugin"] ?? item["use"];
+  if (typeof named === "string" && !isKnown(use))
+    return `write a plugin and its options as - ${named}: { ... }`;
+  if (isKnown(other)) return "another plugin is another item of the list";
+  if (item[use] === null) return `an option of "${use}" is indented below it`;
+  return `options of "${use}" stand in its own mapping`;
+}
+
 const pluginUse = z
   .union([z.string().min(1, { error: pluginExpected }), z.record(z.string(), z.unknown())], {
     error: pluginExpected,
@@ -257,20 +273,16 @@ const pluginUse = z
     if (typeof value === "string")
       return { use: value, options: {}, key: null, ...instance.parse({}) };
     const names = Object.keys(value).filter((key) => !instanceKeys.includes(key));
-    const use = names[0];
+    const use = names.find(isKnown) ?? names[0];
     if (use === undefined)
       return refuse(ctx, "no plugin is named here", {
         expected: "a name such as jwt beside the options",
       });
-    for (const other of names.slice(1)) {
-      const suggestion =
-        didYouMean(other, instanceKeys) ?? "another plugin is another item of the list";
-      refuse(
-        ctx,
-        `unknown key "${other}"`,
-        { expected: `one of ${instanceKeys.join(", ")} beside "${use}"`, suggestion, at: "key" },
-        [other],
-      );
+    for (const other of names) {
+      if (other === use) continue;
+      const expected = `one of ${instanceKeys.join(", ")} beside "${use}"`;
+      const suggestion = didYouMean(other, instanceKeys) ?? misplaced(value, use, other);
+      refuse(ctx, `unknown key "${other}"`, { expected, suggestion, at: "key" }, [other]);
     }
     if (use === "") return refuse(ctx, "a plugin without a name", { expected: pluginExpected });
     const rest = Object.fromEntries(

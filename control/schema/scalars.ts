@@ -44,8 +44,9 @@ export function refuse(
 /** How a value reads in a message: short, quoted when it is a text. */
 export function show(value: unknown): string {
   if (value === null) return "nothing";
-  if (Array.isArray(value)) return "a list";
-  if (typeof value === "object") return "a mapping";
+  if (Array.isArray(value)) return value.length === 0 ? "an empty list" : "a list";
+  if (typeof value === "object")
+    return Object.keys(value).length === 0 ? "an empty mapping" : "a mapping";
   const text = typeof value === "string" ? JSON.stringify(value) : String(value);
   return text.length > 60 ? `${text.slice(0, 60)}...` : text;
 }
@@ -287,6 +288,10 @@ export function authority() {
 export function path() {
   const expected = 'a path that begins with "/"';
   return parsed(expected, "^/[^\\s?#]*$", (value, ctx): string => {
+    if (/\/\.{1,2}(?:\/|$)/.test(value))
+      return refuse(ctx, `${show(value)} holds a dot segment`, {
+        expected: "a normalised path: requests are matched without . and .. in them",
+      });
     if (/^\/[^\s?#\p{Cc}]*$/u.test(value)) return value;
     const suggestion = /^[^/\s?#][^\s?#]*$/.test(value) ? `did you mean "/${value}"?` : null;
     return refuse(ctx, `${show(value)} is not a path`, {

@@ -30,7 +30,10 @@ describe("a mistake in the options of a built-in plugin", () => {
   });
 
   it("is found in options that are no mapping, and in a condition", async () => {
-    assert.equal((await problemOf("plugins: [{ cors: [] }]")).message, "a list cannot stand here");
+    assert.equal(
+      (await problemOf("plugins: [{ cors: [] }]")).message,
+      "an empty list cannot stand here",
+    );
     const problem = await problemOf('plugins: [{ cors: {}, when: "method ==" }]');
     assert.equal(`${problem.line}:${problem.column}`, "1:29");
   });

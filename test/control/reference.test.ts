@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { describe, it } from "node:test";
 import { parse } from "yaml";
-import { jsonSchema, keysAt, type JsonSchema } from "../../control/json-schema.ts";
+import { configKeys, jsonSchema, type JsonSchema } from "../../control/json-schema.ts";
 import { configurationPage } from "../../control/reference.ts";
 
 describe("docs/configuration.md", () => {
@@ -32,7 +32,7 @@ describe("the JSON Schema", () => {
       "workers",
       "control",
     ];
-    assert.deepEqual([...keysAt([])].toSorted(), keys.toSorted());
+    assert.deepEqual([...configKeys.keysAt([])].toSorted(), keys.toSorted());
   });
 
   it("refuses unknown keys in every mapping of its own", () => {
@@ -72,18 +72,18 @@ describe("the JSON Schema", () => {
   });
 
   it("finds the keys of a place through lists, names and alternatives", () => {
-    assert.ok(keysAt(["routes", 0, "match"]).includes("headers"));
-    assert.ok(keysAt(["routes", 0, "match", 1, "path"]).includes("template"));
-    assert.ok(keysAt(["services", "any", "policy", "retry"]).includes("attempts"));
-    assert.ok(keysAt(["routes", 0, "plugins", 0]).includes("when"));
-    assert.deepEqual(keysAt(["nowhere", 5]), []);
+    assert.ok(configKeys.keysAt(["routes", 0, "match"]).includes("headers"));
+    assert.ok(configKeys.keysAt(["routes", 0, "match", 1, "path"]).includes("template"));
+    assert.ok(configKeys.keysAt(["services", "any", "policy", "retry"]).includes("attempts"));
+    assert.ok(configKeys.keysAt(["routes", 0, "plugins", 0]).includes("when"));
+    assert.deepEqual(configKeys.keysAt(["nowhere", 5]), []);
   });
 
   it("has the examples of the page in it", async () => {
     const page = await readFile(new URL("../../docs/configuration.md", import.meta.url), "utf8");
     for (const [, text] of page.matchAll(/```yaml\n([\s\S]*?)```/g)) {
       for (const key of Object.keys(parse(text ?? "") as object))
-        assert.ok(keysAt([]).includes(key), key);
+        assert.ok(configKeys.keysAt([]).includes(key), key);
     }
   });
 });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import fc from "fast-check";
-import { didYouMean, nearest } from "../../control/suggest.ts";
+import { didYouMean, didYouMeanKey, nearest } from "../../control/suggest.ts";
 
 const keys = [
   "gateway",
@@ -51,4 +51,12 @@ it("always answers with one of the known words", () => {
       assert.ok(found === null || keys.includes(found));
     }),
   );
+});
+
+it("knows what other proxies call a key, when it has that key here", () => {
+  assert.equal(didYouMeanKey("backends", keys), 'did you mean "services"?');
+  assert.equal(didYouMeanKey("backend_refs", ["to"]), 'did you mean "to"?');
+  assert.equal(didYouMeanKey("backends", ["port"]), null);
+  assert.equal(didYouMeanKey("rutes", keys), 'did you mean "routes"?');
+  assert.equal(didYouMeanKey("constructor", keys), null);
 });
