@@ -12,6 +12,8 @@ import { after, before, describe, it } from "node:test";
 const root = path.resolve(import.meta.dirname, "../..");
 const key = { "x-api-key": "demo-key" };
 
+const direct = [process.execPath, path.join(root, "cmd/weft.ts"), "demo"];
+
 /** A demo on ports of its own, with a temporary folder of its own. */
 class Demo {
   readonly temporary = mkdtempSync(path.join(tmpdir(), "weft-demo-test-"));
@@ -19,10 +21,10 @@ class Demo {
   readonly ended: Promise<number | null>;
   output = "";
 
-  constructor(args: readonly string[]) {
-    const argv = [path.join(root, "cmd/weft.ts"), "demo", ...args];
+  constructor(args: readonly string[], start: readonly string[] = direct) {
+    const [program, ...argv] = [...start, ...args];
     const env = { ...process.env, TMPDIR: this.temporary };
-    this.child = spawn(process.execPath, argv, { env, stdio: ["ignore", "pipe", "pipe"] });
+    this.child = spawn(program!, argv, { cwd: root, env, stdio: ["ignore", "pipe", "pipe"] });
     for (const stream of [this.child.stdout!, this.child.stderr!]) {
       stream.setEncoding("utf8").on("data", (text: string) => (this.output += text));
     }
@@ -239,6 +241,21 @@ describe("weft demo at its edges", () => {
     demo.child.kill("SIGINT");
     assert.equal(await demo.ended, 0, demo.output);
     assert.deepEqual(readdirSync(demo.temporary), []);
+  });
+
+  it("runs as npm start, which ends with it and with its code", async (t) => {
+    const demo = new Demo(["--port", "0", "--admin-port", "0"], ["npm", "start", "--"]);
+    t.after(() => demo.destroy());
+    await demo.ready();
+    const gateway = demo.url("gateway");
+    assert.equal((await fetch(gateway)).status, 200);
+    demo.child.kill("SIGTERM");
+    assert.equal(await demo.ended, 0, demo.output);
+    await assert.rejects(fetch(gateway));
+    assert.deepEqual(
+      readdirSync(demo.temporary).filter((name) => name.startsWith("weft")),
+      [],
+    );
   });
 
   it("leaves no child behind when it is killed itself", async (t) => {
