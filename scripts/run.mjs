@@ -159,7 +159,11 @@ function run(program, args, cwd) {
       process.on(signal, handler);
       return () => process.off(signal, handler);
     });
+    // npm that is killed cannot pass that on: then our parent changes
+    const parent = process.ppid;
+    const orphaned = setInterval(() => process.ppid !== parent && child.kill("SIGTERM"), 500);
     const end = (code) => {
+      clearInterval(orphaned);
       for (const remove of handlers) remove();
       resolve(code);
     };
