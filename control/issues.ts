@@ -2,6 +2,7 @@
 
 import type { z } from "zod";
 import type { ConfigPath, Problem } from "./config.ts";
+import { isSecretPath } from "./problems.ts";
 import { orList, show } from "./schema/scalars.ts";
 import type { IssueParams } from "./schema/scalars.ts";
 import { didYouMean, didYouMeanKey } from "./suggest.ts";
@@ -140,14 +141,15 @@ function wrong(path: ConfigPath, input: unknown, expected: string): Finding {
     const suggestion = `did you mean "${input}${input < 1000 ? "s" : "ms"}"?`;
     return { path, at, message: `${input} has no unit`, ...rest, suggestion };
   }
+  const secret = isSecretPath(path);
   const isBare = typeof input === "number" || typeof input === "boolean";
   const quote = isBare && /\b(?:name|id|host|group|token|expression|in quotes)\b/.test(expected);
   return {
     path,
     at,
-    message: `${show(input)} cannot stand here`,
+    message: `${secret ? "this" : show(input)} cannot stand here`,
     ...rest,
-    ...(quote ? { suggestion: `put it in quotes: "${input}"` } : {}),
+    ...(quote ? { suggestion: secret ? "put it in quotes" : `put it in quotes: "${input}"` } : {}),
   };
 }
 

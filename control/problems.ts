@@ -1,6 +1,6 @@
 /** Problems with their place in a file, and how they are printed. */
 
-import type { Problem } from "./config.ts";
+import type { ConfigPath, Problem } from "./config.ts";
 import type { Span } from "./places.ts";
 
 /** A problem with the place that a person opens in an editor. Line and column count from 1; a column counts UTF-16 units. */
@@ -52,10 +52,7 @@ export class Locator {
       file: this.#file,
       line: low + 1,
       column: column + 1,
-      source: (isSecret(problem) && !line.includes("${", column)
-        ? hide(line, column, length)
-        : line
-      ).replaceAll(/\/\/[^@/\s"']*@/g, (login) => `//${"*".repeat(login.length - 3)}@`),
+      source: hideSecrets(isSecret(problem) ? hide(line, column, column + length) : line),
       length,
     };
   }
@@ -144,15 +141,50 @@ function printable(text: string): string {
 
 const secretKeys = new Set(["keys", "token", "secret", "clientSecret", "password"]);
 
-function isSecret(problem: Problem): boolean {
-  return (
-    problem.at === "value" &&
-    problem.path.some((segment) => typeof segment === "string" && secretKeys.has(segment))
-  );
+/** True for what is not repeated to anyone: keys, tokens and passwords. */
+export function isSecretPath(path: ConfigPath): boolean {
+  return path.some((segment) => typeof segment === "string" && secretKeys.has(segment));
 }
 
-function hide(line: string, column: number, length: number): string {
-  return line.slice(0, column) + "*".repeat(length) + line.slice(column + length);
+function isSecret(problem: Problem): boolean {
+  return problem.at === "value" && isSecretPath(problem.path);
+}
+
+/** Signs that hold a value together are left, so that the line can still be read; so are references to variables. */
+function hide(line: string, from: number, to: number): string {
+  const hidden = line
+    .slice(from, to)
+    .replaceAll(/\$\{[^}]*\}|[^\s{}[\],"':]/g, (found) => (found.startsWith("${") ? found : "*"));
+  return line.slice(0, from) + hidden + line.slice(to);
+}
+
+/** A line is shown for one mistake in it, and may hold a secret beside it: `token: x`, or the login of a URL. */
+function hideSecrets(line: string): string {
+  let shown = line;
+  for (const key of line.matchAll(
+    /(?<=^|[\s{,"'])(?:token|secret|clientSecret|password|keys)["']?\s*:/g,
+  )) {
+    const from = key.index + key[0].length;
+    shown = hide(shown, from, valueEnd(line, from));
+  }
+  return shown.replaceAll(/\/\/[^@/\s"']*@/g, (login) => `//${"*".repeat(login.length - 3)}@`);
+}
+
+/** Where a value that begins there ends on the line: at its own closing sign, or at the comma or bracket behind it. */
+function valueEnd(line: string, from: number): number {
+  const closing: string[] = [];
+  let quote = "";
+  for (let at = from; at < line.length; at++) {
+    const sign = line[at] ?? "";
+    if (quote !== "") {
+      if (sign === quote) quote = "";
+    } else if (sign === '"' || sign === "'") quote = sign;
+    else if (sign === "[") closing.push("]");
+    else if (sign === "{") closing.push("}");
+    else if (sign === closing.at(-1)) closing.pop();
+    else if (closing.length === 0 && /[,\]}]/.test(sign)) return at;
+  }
+  return line.length;
 }
 
 function lineStarts(text: string): number[] {

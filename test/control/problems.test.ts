@@ -111,6 +111,10 @@ describe("a problem", () => {
       "consumers: [{ name: a, keys: [hunter2] }]",
       'stores: { redis: "http://me:hunter2@127.0.0.1" }',
       'admin: { address: "127.0.0.1:1", token: [hunter2] }',
+      "admin: { address: '127.0.0.1:1', token: 0hunter2: 1 }",
+      'admin: { addres: "127.0.0.1:1", "token": "hunter2" }',
+      "plugins: [{ jwt: { keys: [{ secret: hunter2 }], isuer: x } }]",
+      "consumers:\n  - name: a\n    keys:\n      - hunter2\n",
     ]) {
       const problems = await problemsOf(text);
       assert.doesNotMatch(formatProblems(problems, { color: false }), /hunter2/, text);
@@ -242,7 +246,7 @@ describe("the text of a problem", () => {
     ["plugins:\n  - name: jwt\n    options: {}\n", /unknown key "options"/, /- jwt: { ... }/],
     ["plugins: [{ whn: x, cors: {} }]", /unknown key "whn"/, /"when"/],
     ["plugins: [{ cors: {}, when: true }]", /true cannot stand here/, /in quotes/],
-    ["admin: { token: 12345 }", /12345 cannot stand here/, /in quotes/],
+    ["admin: { token: 12345 }", /this cannot stand here/, /in quotes/],
     ["drainTimeout: 30000", /no unit/, /"30000ms"/],
     ["a: !secret x", /tag/i, null],
     ["gateway: { listeners: [{ port: 1 }], limits: { headerBytes: 1 } }", /out of range/, null],
