@@ -15,13 +15,14 @@ const pages = [path.join(root, "README.md"), ...filesBelow(path.join(root, "docs
 const work = fs.mkdtempSync(path.join(os.tmpdir(), "weft-docs-"));
 after(() => fs.rmSync(work, { recursive: true, force: true }));
 
-/** Certificates under the names that the pages use. */
+/** Certificates and plugins under the names that the pages use. */
 before(async () => {
   const ca = path.join(work, "ca");
   const out = path.join(work, "certs");
   await createAuthority(ca, "weft.local");
   for (const service of ["api", "shop", "orders", "web", "gateway"])
     await issueCertificate({ service, ca, out });
+  fs.cpSync(path.join(root, "examples/plugins"), path.join(work, "plugins"), { recursive: true });
   for (const name of ["clients.crt", "internal-ca.crt"])
     fs.copyFileSync(path.join(ca, "ca.crt"), path.join(out, name));
 });
