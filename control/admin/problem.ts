@@ -34,7 +34,7 @@ export function problemResponse(
   } = {},
 ): Response {
   const document = {
-    type: `https://weft.dev/errors#${code}`,
+    type: `https://weft.dev/docs/admin#${code}`,
     title: titles[code],
     status,
     detail,
