@@ -32,11 +32,24 @@ export function worthScanning(chunk: Buffer, afterCr: boolean): boolean {
   return false;
 }
 
+/** Serves what is not HTTP/1.1 after all: its first bytes, the preface of HTTP/2 (RFC 9113 section 3.3), are handed to the new handler. */
+export type ServeOther = (
+  transport: Transport,
+  conn: ConnectionInfo,
+  env: ServeEnv,
+) => { drain(): void; destroy(): void };
+
+/** What a connection by prior knowledge of HTTP/2 starts with, as far as a parser of HTTP/1.1 gets. */
+const otherPreface = Buffer.from("PRI * HTTP/2", "latin1");
+
 /** Serves one connection of a caller. */
 export class ServerConnection extends Timed implements TransportHandler, Downstream, ChunkSink {
   private readonly transport: Transport;
   private readonly conn: ConnectionInfo;
   private readonly env: ServeEnv;
+  private readonly serveOther: ServeOther | null;
+  /** Who serves the connection instead. */
+  private successor: ReturnType<ServeOther> | null = null;
   /** Bytes not consumed yet: a partial head, or later requests. */
   private pending: Buffer | null = null;
   /** Filled while a head is being read. */
@@ -66,9 +79,17 @@ export class ServerConnection extends Timed implements TransportHandler, Downstr
   private isTaken = false;
   private bodyPaused = false;
   private pipelinePaused = false;
+  /** The caller sends requests and does not read answers: no further one is begun until it does. */
+  private answersPaused = false;
 
-  constructor(transport: Transport, conn: ConnectionInfo, env: ServeEnv) {
+  constructor(
+    transport: Transport,
+    conn: ConnectionInfo,
+    env: ServeEnv,
+    serveOther: ServeOther | null = null,
+  ) {
     super();
+    this.serveOther = serveOther;
     this.transport = transport;
     this.conn = conn;
     this.env = env;
@@ -81,6 +102,7 @@ export class ServerConnection extends Timed implements TransportHandler, Downstr
 
   /** Finishes the request at hand, then closes; closes now when there is none. */
   drain(): void {
+    if (this.successor !== null) return this.successor.drain();
     this.draining = true;
     if (this.sink === null && this.pending === null && !this.isTaken) this.closeGracefully();
   }
@@ -108,7 +130,7 @@ export class ServerConnection extends Timed implements TransportHandler, Downstr
 
   onEnd(): void {
     this.callerEnded = true;
-    if (this.isTaken) return;
+    if (this.isTaken || this.answersPaused) return;
     if (this.sink === null || this.lingering) {
       // an end inside a head is an abort; between requests it is a goodbye
       this.transport.end();
@@ -130,11 +152,21 @@ export class ServerConnection extends Timed implements TransportHandler, Downstr
   onDrain(): void {
     this.lastActiveMs = this.env.now();
     this.sink?.onCallerReady();
+    if (!this.answersPaused) return;
+    this.answersPaused = false;
+    this.transport.resume();
+    this.consumePending();
   }
 
   override onDue(nowMs: number): void {
     const limits = this.env.limits;
     if (this.lingering) return this.transport.destroy();
+    if (this.answersPaused) {
+      const dueMs = this.lastActiveMs + limits.idleTimeoutMs;
+      if (nowMs < dueMs) this.env.wheel.arm(this, dueMs);
+      else this.transport.destroy();
+      return;
+    }
     if (this.sink !== null) return this.env.wheel.arm(this, nowMs + limits.idleTimeoutMs);
     if (this.pending !== null) {
       const dueMs = this.headStartMs + limits.headerTimeoutMs;
@@ -164,6 +196,12 @@ export class ServerConnection extends Timed implements TransportHandler, Downstr
         break;
       }
       if (this.transport.isClosed) break;
+      if (this.sink === null && this.transport.needsDrain) {
+        this.pending = Buffer.from(buf.subarray(at));
+        this.answersPaused = true;
+        this.transport.pause();
+        break;
+      }
       if (this.sink === null) at = this.readHead(buf, at);
       else if (!this.bodyDone) at = this.readBody(buf, at);
       else {
@@ -188,6 +226,10 @@ export class ServerConnection extends Timed implements TransportHandler, Downstr
     const head = (this.head ??= new RequestHead());
     const after = parseRequestHead(buf, at, buf.length, head, this.env.limits);
     if (after === NEED_MORE) {
+      if (this.callerEnded) {
+        this.closeGracefully();
+        return -1;
+      }
       this.pending = Buffer.from(buf.subarray(at));
       if (this.headStartMs === 0) {
         this.headStartMs = this.lastActiveMs;
@@ -196,6 +238,10 @@ export class ServerConnection extends Timed implements TransportHandler, Downstr
       return -1;
     }
     if (after < 0) {
+      if (this.served === 0 && this.serveOther !== null && isOther(buf, at)) {
+        this.handOver(this.serveOther, buf, at);
+        return -1;
+      }
       this.refuse(
         new ProxyError(after === TOO_LARGE ? "header-too-large" : "bad-request", scanFailure),
       );
@@ -203,6 +249,17 @@ export class ServerConnection extends Timed implements TransportHandler, Downstr
     }
     this.begin(head);
     return after;
+  }
+
+  private handOver(serveOther: ServeOther, buf: Buffer, at: number): void {
+    const { transport, head } = this;
+    if (head !== null) releaseArrays(head.headers);
+    this.head = null;
+    this.isTaken = true;
+    this.env.wheel.disarm(this);
+    this.env.metrics.connection("downstream", -1);
+    this.successor = serveOther(transport, this.conn, this.env);
+    transport.handler.onData(at === 0 ? buf : buf.subarray(at));
   }
 
   private begin(head: RequestHead): void {
@@ -380,8 +437,12 @@ export class ServerConnection extends Timed implements TransportHandler, Downstr
       this.transport.resume();
     }
     if (this.draining && this.pending === null) return this.closeGracefully();
-    if (this.consuming || this.pending === null) return;
+    if (!this.consuming) this.consumePending();
+  }
+
+  private consumePending(): void {
     const pending = this.pending;
+    if (pending === null) return;
     this.pending = null;
     this.consume(pending);
   }
@@ -399,11 +460,17 @@ export class ServerConnection extends Timed implements TransportHandler, Downstr
   }
 }
 
-/** Serves HTTP/1.1 on an accepted connection. */
+/** Serves HTTP/1.1 on an accepted connection. @param serveOther for callers that begin with HTTP/2; null: they are refused */
 export function serveHttp1(
   transport: Transport,
   conn: ConnectionInfo,
   env: ServeEnv,
+  serveOther: ServeOther | null = null,
 ): ServerConnection {
-  return new ServerConnection(transport, conn, env);
+  return new ServerConnection(transport, conn, env, serveOther);
+}
+
+function isOther(buf: Buffer, at: number): boolean {
+  if (buf.length - at < otherPreface.length) return false;
+  return otherPreface.equals(buf.subarray(at, at + otherPreface.length));
 }

@@ -6,7 +6,7 @@ import { after, before, test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
 import { eventually } from "../support/eventually.ts";
 import { Lanes } from "../support/lanes.ts";
-import { ok } from "../support/origin.ts";
+import { answering, ok } from "../support/origin.ts";
 import { RawClient } from "../support/raw-client.ts";
 
 let lanes: Lanes;
@@ -84,6 +84,65 @@ test("an endpoint that does not read stops the caller; when it reads again, ever
   release();
   await sending;
   assert.equal((await client.response()).body, "all");
+});
+
+test("a caller that pipelines for ever and never reads is stopped", async () => {
+  await using lane = await lanes.lane(answering(() => ok("y".repeat(2000))));
+  const client = await RawClient.connect(lanes.gateway.port);
+  client.socket.pause();
+  const before = residentMiB();
+  const batch = Buffer.from(lane.head("GET /pipelined").repeat(1000));
+  let sent = 0;
+  let stop = false;
+  const sending = (async () => {
+    while (!stop && sent < 64 * 1024 * 1024 && !client.closed) {
+      sent += batch.length;
+      if (!client.socket.write(batch)) {
+        await Promise.race([
+          new Promise((resolve) => client.socket.once("drain", resolve)),
+          new Promise((resolve) => client.socket.once("close", resolve)),
+        ]);
+      }
+    }
+  })();
+  await settled(() => sent);
+  assert.ok(sent < 32 * 1024 * 1024, `the caller was let send ${sent} bytes of requests`);
+  assert.ok(residentMiB() - before < 64, `memory grew by ${residentMiB() - before} MiB`);
+  stop = true;
+  client.destroy();
+  await sending;
+});
+
+test("a caller that pipelines, pauses and then reads gets every answer in order", async () => {
+  const filler = "z".repeat(100_000);
+  await using lane = await lanes.lane(
+    answering((request) => ok(`${request.start.split(" ")[1]} ${filler}`)),
+  );
+  const client = await RawClient.connect(lanes.gateway.port);
+  client.socket.pause();
+  await client.send(Array.from({ length: 200 }, (_, i) => lane.head(`GET /${i}`)).join(""));
+  await settled(() => lane.origin.text.length);
+  assert.ok(!lane.origin.text.includes("GET /199 "), "not all are asked for while nobody reads");
+  client.socket.resume();
+  await client.until(
+    "the last answer",
+    () => client.text.endsWith(filler) && client.text.includes("\r\n\r\n/199 "),
+  );
+  const order = [...client.text.matchAll(/\r\n\r\n\/(\d+) /g)].map((match) => Number(match[1]));
+  assert.deepEqual(
+    order,
+    Array.from({ length: 200 }, (_, i) => i),
+  );
+  client.destroy();
+});
+
+test("chunks of one byte arrive as they were meant", async () => {
+  const body = "0123456789".repeat(5000);
+  const chunks = [...body].map((c) => `1\r\n${c}\r\n`).join("");
+  await using lane = await lanes.lane(answering((request) => ok(request.body)));
+  using client = await lane.connect();
+  await client.send(`${lane.head("POST /", "Transfer-Encoding: chunked")}${chunks}0\r\n\r\n`);
+  assert.ok((await client.response()).body === body);
 });
 
 /** Resolves when `value` has stopped changing for a while of the event loop. */

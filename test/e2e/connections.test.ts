@@ -296,3 +296,32 @@ test("nothing is left open or counted after many aborts", async () => {
     async () => (await lanes.gateway.metric("weft_active_requests")) === 0,
   );
 });
+
+test("what weft adds is not taken away by the caller's Connection field", async () => {
+  await using lane = await lanes.lane();
+  using client = await lane.connect();
+  await client.send(
+    lane.head("GET /", "Connection: via, x-request-id, traceparent", "Via: 1.0 evil"),
+  );
+  assert.equal((await client.response()).status, 200);
+  assert.match(lane.origin.text, /\r\nvia: 1\.1 weft\r\n/i);
+  assert.doesNotMatch(lane.origin.text, /evil/);
+});
+
+test("an empty line between pipelined requests is forgiven once", async () => {
+  await using lane = await lanes.lane(answering((request) => ok(request.body)));
+  using client = await lane.connect();
+  await client.send(`${lane.head("POST /", "Content-Length: 2")}ab\r\n${lane.head("GET /")}`);
+  assert.equal((await client.response()).body, "ab");
+  assert.equal((await client.response()).status, 200);
+});
+
+test("a partial head behind a half-close does not keep the connection", async () => {
+  await using lane = await lanes.lane(answering(() => ok("x")));
+  using client = await lane.connect();
+  await client.send(`${lane.head("GET /")}GET /part`);
+  client.end();
+  assert.equal((await client.response()).body, "x");
+  await client.untilEnded();
+  assert.equal(client.rest, "");
+});

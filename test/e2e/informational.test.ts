@@ -135,3 +135,15 @@ test("a 101 that nobody asked for is 502", async () => {
   assert.equal(answer.status, 502);
   assert.equal(answer.code, "upstream-invalid");
 });
+
+test("a 100 that the caller did not ask for stays between weft and the endpoint", async () => {
+  await using lane = await lanes.lane(async (connection) => {
+    await connection.request();
+    connection.send(`HTTP/1.1 100 Continue\r\n\r\n${ok("body")}`);
+  });
+  using client = await lane.connect();
+  await client.send(lane.head("POST /", "Content-Length: 1") + "x");
+  const answer = await client.response();
+  assert.equal(answer.status, 200);
+  assert.equal(answer.body, "body");
+});
