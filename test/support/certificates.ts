@@ -7,7 +7,7 @@ import * as x509 from "@peculiar/x509";
 x509.cryptoProvider.set(webcrypto as unknown as Crypto);
 
 const ecdsa = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
-const rsa = {
+export const rsa = {
   name: "RSASSA-PKCS1-v1_5",
   hash: "SHA-256",
   modulusLength: 2048,
@@ -36,17 +36,21 @@ export interface CertificateWish {
   readonly rsa?: boolean;
 }
 
-/** @param trustDomain its SPIFFE name; null: an authority without one */
+/**
+ * @param trustDomain its SPIFFE name; null: an authority without one
+ * @param algorithm of its key; default ECDSA P-256
+ */
 export async function testAuthority(
   trustDomain: string | null = "weft.local",
+  algorithm: { readonly name: string } = ecdsa,
 ): Promise<TestAuthority> {
-  const keys = await generate(ecdsa);
+  const keys = await generate(algorithm);
   const signer = await x509.X509CertificateGenerator.createSelfSigned({
     serialNumber: serial(),
     name: [{ CN: [`test authority ${randomBytes(4).toString("hex")}`] }],
     notBefore: new Date(Date.now() - 48 * hourMs),
     notAfter: new Date(Date.now() + 48 * hourMs),
-    signingAlgorithm: ecdsa,
+    signingAlgorithm: algorithm,
     keys: keys as never,
     extensions: [
       new x509.BasicConstraintsExtension(true, undefined, true),
