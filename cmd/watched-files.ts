@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import path from "node:path";
 import type { Config } from "../control/config.ts";
-import { filesOf } from "../control/files.ts";
+import { filesOf } from "../control/load/files.ts";
 
 /** Certificates, keys and authorities, absolute. Their change is a reload: workers read them anew. */
 export function certificateFiles(config: Config): string[] {

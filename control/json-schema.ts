@@ -2,7 +2,7 @@
 
 import { z } from "zod";
 import type { ConfigPath } from "./config.ts";
-import type { KnownKeys } from "./issues.ts";
+import type { KnownKeys } from "./load/issues.ts";
 import { configSchema } from "./schema.ts";
 import { instanceSchema } from "./schema/route.ts";
 

@@ -3,22 +3,22 @@
 import { open } from "node:fs/promises";
 import { dirname, extname, resolve } from "node:path";
 import type { Config, ConfigPath, Problem } from "./config.ts";
-import { largestBytes, parseText } from "./document.ts";
-import type { Span } from "./places.ts";
-import { expandEnv } from "./env.ts";
-import { silent, toProblems, valueAt } from "./issues.ts";
+import { largestBytes, parseText } from "./load/document.ts";
+import type { Span } from "./load/places.ts";
+import { expandEnv } from "./load/env.ts";
+import { silent, toProblems, valueAt } from "./load/issues.ts";
 import { configKeys } from "./json-schema.ts";
-import { importConfig } from "./module.ts";
-import { lineSpan, moduleSpan } from "./module-places.ts";
-import { Locator, sortProblems } from "./problems.ts";
-import type { LocatedProblem } from "./problems.ts";
+import { importConfig } from "./load/module.ts";
+import { lineSpan, moduleSpan } from "./load/module-places.ts";
+import { Locator, sortProblems } from "./load/problems.ts";
+import type { LocatedProblem } from "./load/problems.ts";
 import { configSchema } from "./schema.ts";
-import { toConfig } from "./to-config.ts";
-import { checkAll, checkRest, startsWith, type LoadMode } from "./whole.ts";
+import { toConfig } from "./load/to-config.ts";
+import { checkAll, checkRest, startsWith, type LoadMode } from "./load/whole.ts";
 
-export { formatProblems } from "./problems.ts";
-export type { LocatedProblem } from "./problems.ts";
-export type { LoadMode } from "./whole.ts";
+export { formatProblems } from "./load/problems.ts";
+export type { LocatedProblem } from "./load/problems.ts";
+export type { LoadMode } from "./load/whole.ts";
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 

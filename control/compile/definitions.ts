@@ -6,7 +6,7 @@ import { parseOptions } from "../../proxy/pipeline/options.ts";
 import { modes, stages, type AnyPlugin, type Mode } from "../../proxy/pipeline/plugin.ts";
 import type { Config, ConfigPath, PluginUse, Problem } from "../config.ts";
 import { didYouMean } from "../suggest.ts";
-import { explainOptions } from "../option-problems.ts";
+import { explainOptions } from "../load/option-problems.ts";
 import { importModule } from "./modules.ts";
 import { reasonOf } from "./problems.ts";
 

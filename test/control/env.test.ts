@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import fc from "fast-check";
-import { expandEnv } from "../../control/env.ts";
+import { expandEnv } from "../../control/load/env.ts";
 import { configOf, linesOf, problemOf } from "./loading.ts";
 
 const env = { HOST: "db", EMPTY: "", PORT: "80", DOLLAR: "${HOST}" };

@@ -4,7 +4,7 @@ import { describe, it } from "node:test";
 import fc from "fast-check";
 import type { ConfigPath } from "../../control/config.ts";
 import { loadConfig } from "../../control/load.ts";
-import { moduleSpan } from "../../control/module-places.ts";
+import { moduleSpan } from "../../control/load/module-places.ts";
 import { folder } from "./loading.ts";
 
 /** The text that a path leads to. */

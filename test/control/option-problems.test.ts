@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { explainOptions } from "../../control/option-problems.ts";
+import { explainOptions } from "../../control/load/option-problems.ts";
 import { problemOf, problemsOf } from "./loading.ts";
 
 describe("a mistake in the options of a built-in plugin", () => {

@@ -15,10 +15,10 @@ import type {
   RouteConfig,
   ServiceConfig,
   ValueMatch,
-} from "./config.ts";
-import type { ParsedConfig } from "./schema.ts";
-import type { ParsedPlugin } from "./schema/route.ts";
-import type { policySchema } from "./schema/policy.ts";
+} from "../config.ts";
+import type { ParsedConfig } from "../schema.ts";
+import type { ParsedPlugin } from "../schema/route.ts";
+import type { policySchema } from "../schema/policy.ts";
 import type { z } from "zod";
 
 type ParsedRoute = ParsedConfig["routes"][number];

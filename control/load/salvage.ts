@@ -1,9 +1,9 @@
 /** Takes what the schema refused out of a configuration, so that the rest can be checked in the same go: people see all their mistakes at once. */
 
-import type { ConfigPath } from "./config.ts";
+import type { ConfigPath } from "../config.ts";
 import { nothingKnown, silent, toProblems } from "./issues.ts";
-import { configSchema } from "./schema.ts";
-import type { ParsedConfig } from "./schema.ts";
+import { configSchema } from "../schema.ts";
+import type { ParsedConfig } from "../schema.ts";
 
 export interface Salvaged {
   readonly parsed: ParsedConfig;

@@ -1,7 +1,7 @@
 /** What is wrong with a configuration as a whole, though each value is right: duplicates, contradictions, missing partners. */
 
 import { isIP } from "node:net";
-import type { Config, ConfigPath, Problem } from "./config.ts";
+import type { Config, ConfigPath, Problem } from "../config.ts";
 
 /** Needs nothing but the configuration; references between its parts are checked when it is compiled. */
 export function checkWhole(config: Config): Problem[] {

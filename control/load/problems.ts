@@ -1,6 +1,6 @@
 /** Problems with their place in a file, and how they are printed. */
 
-import type { ConfigPath, Problem } from "./config.ts";
+import type { ConfigPath, Problem } from "../config.ts";
 import type { Span } from "./places.ts";
 
 /** A problem with the place that a person opens in an editor. Line and column count from 1; a column counts UTF-16 units. */

@@ -2,7 +2,7 @@
 
 import { isAlias, isMap, isPair, isScalar, isSeq, parseDocument } from "yaml";
 import type { Document, Pair } from "yaml";
-import type { ConfigPath, Problem } from "./config.ts";
+import type { ConfigPath, Problem } from "../config.ts";
 import { Aliases, Places, isMerge, keyText, spanOf, type Span } from "./places.ts";
 
 /** Larger files are refused unread: 8 MiB, room for some 50 000 routes. */

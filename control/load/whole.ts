@@ -1,13 +1,13 @@
 /** Everything that is wrong with a configuration though each value is right: names, duplicates, plugin options, missing files. */
 
 import { isAbsolute } from "node:path";
-import { builtInNames, futureNames } from "../plugins/registry.ts";
-import { checkReferences } from "./compile/references.ts";
-import type { Config, ConfigPath, PluginUse, Problem } from "./config.ts";
+import { builtInNames, futureNames } from "../../plugins/registry.ts";
+import { checkReferences } from "../compile/references.ts";
+import type { Config, ConfigPath, PluginUse, Problem } from "../config.ts";
 import { checkFiles } from "./files.ts";
 import { salvage } from "./salvage.ts";
 import { checkMode, checkWhole } from "./semantics.ts";
-import { didYouMean } from "./suggest.ts";
+import { didYouMean } from "../suggest.ts";
 import { toConfig } from "./to-config.ts";
 
 export type LoadMode = "gateway" | "mesh" | "check";
@@ -69,7 +69,7 @@ async function checkBuiltIns(config: Config, mode: LoadMode): Promise<Problem[]>
   const stripped: Config = { ...config, plugins: own(config.plugins), routes };
   if (stripped.plugins.length === 0 && routes.every((route) => route.plugins.length === 0))
     return [];
-  const { checkOptions, checkSides, loadDefinitions } = await import("./compile/definitions.ts");
+  const { checkOptions, checkSides, loadDefinitions } = await import("../compile/definitions.ts");
   const definitions = await loadDefinitions(stripped);
   const side =
     mode === "check"

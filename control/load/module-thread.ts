@@ -2,9 +2,9 @@
 
 import { pathToFileURL } from "node:url";
 import { parentPort, workerData } from "node:worker_threads";
-import type { ConfigPath } from "./config.ts";
+import type { ConfigPath } from "../config.ts";
 import type { ModuleAnswer } from "./module.ts";
-import { resolveWeft } from "./resolve-weft.ts";
+import { resolveWeft } from "../resolve-weft.ts";
 
 const deepest = 64;
 

@@ -1,9 +1,9 @@
 /** Says what is wrong with the options of a plugin in the same words as the rest of the file, when its schema is one of zod 4. */
 
 import type { z } from "zod";
-import type { ConfigPath, Problem } from "./config.ts";
+import type { ConfigPath, Problem } from "../config.ts";
 import { silent, toProblems, type KnownKeys } from "./issues.ts";
-import { keysOf } from "./json-schema.ts";
+import { keysOf } from "../json-schema.ts";
 
 /** `base` is where the options stand. Null: the schema is of another library, or has no complaint. */
 export async function explainOptions(

@@ -1,6 +1,6 @@
 /** Where the values of a configuration stand in a module that writes them out: object and array literals, and names for them. */
 
-import type { ConfigPath } from "./config.ts";
+import type { ConfigPath } from "../config.ts";
 import type { Span } from "./places.ts";
 
 /** Names, parentheses and calls that are followed for one place: a program may name itself. */

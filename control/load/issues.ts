@@ -1,11 +1,11 @@
 /** Turns the schema's issues into problems in plain words. */
 
 import type { z } from "zod";
-import type { ConfigPath, Problem } from "./config.ts";
+import type { ConfigPath, Problem } from "../config.ts";
 import { isSecretPath } from "./problems.ts";
-import { orList, show } from "./schema/scalars.ts";
-import type { IssueParams } from "./schema/scalars.ts";
-import { didYouMean, didYouMeanKey } from "./suggest.ts";
+import { orList, show } from "../schema/scalars.ts";
+import type { IssueParams } from "../schema/scalars.ts";
+import { didYouMean, didYouMeanKey } from "../suggest.ts";
 
 /** Per-parse messages are empty, so that a message that is there was written by the schema. */
 export const silent = { error: () => "" };

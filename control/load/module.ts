@@ -2,7 +2,7 @@
 
 import { extname } from "node:path";
 import { Worker } from "node:worker_threads";
-import type { ConfigPath, Problem } from "./config.ts";
+import type { ConfigPath, Problem } from "../config.ts";
 
 /** What the thread posts. */
 export type ModuleAnswer =

@@ -2,7 +2,7 @@
 
 import { isAlias, isMap, isScalar, isSeq, visit } from "yaml";
 import type { Document, Node, Pair, YAMLMap } from "yaml";
-import type { ConfigPath } from "./config.ts";
+import type { ConfigPath } from "../config.ts";
 
 /** A piece of a text: offset and length in UTF-16 units. */
 export interface Span {

@@ -3,7 +3,7 @@
 import { constants } from "node:fs";
 import { access } from "node:fs/promises";
 import { isAbsolute } from "node:path";
-import type { Config, ConfigPath, Problem } from "./config.ts";
+import type { Config, ConfigPath, Problem } from "../config.ts";
 
 /** Certificates, keys, authorities, apps and plugin files. */
 export function filesOf(
