@@ -9,7 +9,6 @@ import { inboundTrust, outboundTrust } from "../mesh/trust.ts";
 import { Wheel } from "../proxy/clock.ts";
 import type { Dial, ServeEnv, ServeLimits } from "../proxy/exchange.ts";
 import { flow } from "../proxy/handle.ts";
-import { serveHttp1 } from "../proxy/http1/server.ts";
 import type { ListenerEnv } from "../proxy/listen/listener.ts";
 import { isPeerRefusal } from "../proxy/listen/tls.ts";
 import { createAccessLog, type AccessLog } from "../proxy/observe/access-log.ts";
@@ -20,6 +19,7 @@ import { SharedState } from "../proxy/observe/shared.ts";
 import { InstanceStore } from "../proxy/pipeline/instance-store.ts";
 import type { Mode } from "../proxy/pipeline/plugin.ts";
 import type { Endpoint } from "../proxy/service/endpoint.ts";
+import { serveHttp } from "../proxy/serve.ts";
 import { ServiceSet } from "../proxy/service/set.ts";
 import type { Snapshot } from "../proxy/snapshot.ts";
 import { createDial } from "../proxy/upstream/connect.ts";
@@ -223,7 +223,7 @@ export class WorkerRuntime {
       wheel: this.wheel,
       now,
       log: this.outbox,
-      serve: (transport, conn) => serveHttp1(transport, conn, this.env(point.plane)),
+      serve: (transport, conn) => serveHttp(transport, conn, this.env(point.plane)),
       admit: () => shared.enterConnection(this.limits().connections),
       release: () => shared.leaveConnection(),
       reclaim: () => {

@@ -4,6 +4,7 @@ import { createHash, createPrivateKey, X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import tls from "node:tls";
 import {
+  alpnProtocols,
   hardened,
   type Admission,
   type PeerRefusal,
@@ -134,7 +135,7 @@ export class MeshIdentity implements DialIdentity, ServerTls {
       secureContext: this.loaded.context,
       requestCert: true,
       rejectUnauthorized: true,
-      ALPNProtocols: ["http/1.1"],
+      ALPNProtocols: alpnProtocols,
     };
   }
 

@@ -27,6 +27,8 @@ export class FrameOutput {
   private lastFrame = -1;
   private lastStream = 0;
   private isDirty = false;
+  /** The socket takes no more for now; its owner clears this when it does. */
+  isFull = false;
 
   constructor(transport: Transport) {
     this.transport = transport;
@@ -118,12 +120,12 @@ export class FrameOutput {
   /** Whole frames in a buffer that is ours to give away. */
   large(bytes: Buffer): void {
     if (this.used === 0) {
-      this.transport.write(bytes);
+      if (!this.transport.write(bytes)) this.isFull = true;
       return;
     }
     this.transport.cork();
     this.flush();
-    this.transport.write(bytes);
+    if (!this.transport.write(bytes)) this.isFull = true;
     this.transport.uncork();
   }
 
@@ -144,7 +146,7 @@ export class FrameOutput {
     this.used = 0;
     this.lastFrame = -1;
     if (used === 0) return void give(buf);
-    transport.write(used === buf.length ? buf : buf.subarray(0, used));
+    if (!transport.write(used === buf.length ? buf : buf.subarray(0, used))) this.isFull = true;
     // the system took it at once: nobody reads the buffer any more
     if (transport.writableBytes === 0) give(buf);
   }

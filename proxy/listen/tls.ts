@@ -12,6 +12,9 @@ export interface ServerTls {
   admit(socket: tls.TLSSocket, verifyError: string | null, serverName: string | null): Admission;
 }
 
+/** What listeners offer by ALPN, the best first; `proxy/serve.ts` serves them. */
+export const alpnProtocols: readonly string[] = ["h2", "http/1.1"];
+
 export interface ServerTlsOptions {
   readonly secureContext: tls.SecureContext;
   readonly requestCert: boolean;
@@ -113,7 +116,7 @@ export class TlsContexts implements ServerTls {
       secureContext: shownFor(this.set, serverName),
       requestCert: material.clientAuth !== null,
       rejectUnauthorized: material.clientAuth?.mode === "require",
-      ALPNProtocols: ["http/1.1"],
+      ALPNProtocols: alpnProtocols,
     };
   }
 

@@ -35,6 +35,7 @@ export const closedLabels: ReadonlySet<string> = new Set([
   "result",
   "reason",
   "decision",
+  "error",
 ]);
 
 const counter = (name: string, labels: readonly string[], help: string): MetricDefinition => ({
@@ -166,6 +167,11 @@ export const metricTable = {
     "weft_peers_refused_total",
     ["reason"],
     "Connections refused for who the peer is, or is not.",
+  ),
+  protocolErrors: counter(
+    "weft_protocol_errors_total",
+    ["side", "error"],
+    "Streams reset and connections closed because the other end broke HTTP/2, by error code.",
   ),
 } as const satisfies Record<string, MetricDefinition>;
 

@@ -151,6 +151,11 @@ export class ServiceMetrics {
     this.metrics.values[side === "downstream" ? this.downstreamSlot : this.upstreamSlot]! += delta;
   }
 
+  /** The other end of an HTTP/2 connection broke the protocol, or flooded it; `error` is the name of RFC 9113 section 7. */
+  protocolError(side: "downstream" | "upstream", error: string): void {
+    this.metrics.values[this.metrics.series(metricTable.protocolErrors.name, [side, error])]! += 1;
+  }
+
   /** Counts a decision of the access rules: rare enough, or cheap enough beside mTLS, for a look-up by text. */
   access(rule: string, decision: string, source: string, destination: string): void {
     this.metrics.values[

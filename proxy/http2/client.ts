@@ -1,0 +1,800 @@
+/** The endpoint's side of HTTP/2 (RFC 9113): many requests on one connection. */
+
+import { Timed, type Wheel } from "../clock.ts";
+import { ProxyError } from "../errors.ts";
+import { ResponseHead } from "../http/head.ts";
+import type { OutgoingRequest, ResponseSink, UpstreamStream } from "../http/stream.ts";
+import type { HeadLimits } from "../http1/head.ts";
+import { releaseArrays } from "../http1/scan.ts";
+import type { Transport, TransportHandler } from "../listen/transport.ts";
+import { boundOfFields, boundOfLines, writeFields, writeLines } from "./field-writer.ts";
+import { connectionWindowMax, ReceiveWindow, streamWindowMax, threadBudget } from "./flow.ts";
+import {
+  clientPreface,
+  defaultFrameBytes,
+  defaultWindowBytes,
+  ErrorCode,
+  errorName,
+  Flag,
+  frameHeadBytes,
+  FrameReader,
+  type FrameSink,
+  FrameType,
+  maxStreamId,
+  maxWindowBytes,
+  readUint31,
+  readUint32,
+  Setting,
+  settingsFrame,
+  typeWith,
+  writeFrameHead,
+  writeUint32,
+} from "./frames.ts";
+import { HpackDecoder, hpackFailure } from "./hpack-decoder.ts";
+import { HpackEncoder } from "./hpack-encoder.ts";
+import { responseReader, trailerReader } from "./message-reader.ts";
+import { FrameOutput } from "./output.ts";
+
+/** Limits on what an endpoint may send as a head, as for HTTP/1.1. */
+const responseLimits: HeadLimits = { headerBytes: 80 * 1024, headerCount: 200 };
+/** Requests at once on one connection, whatever the endpoint would allow. */
+const MAX_STREAMS = 256;
+const INFORMATIONAL_LIMIT = 16;
+/** Frames in a row that carry nothing; more is a flood. */
+const EMPTY_LIMIT = 1000;
+/** Request bytes that wait for a window before the caller is held back. */
+const QUEUE_BYTES = 64 * 1024;
+/** What we grant a stream from the start. */
+const STREAM_WINDOW = 256 * 1024;
+
+const EMPTY = Buffer.alloc(0);
+
+/** Who keeps connections. */
+export interface SessionOwner {
+  /** The endpoint's first SETTINGS have come: it does speak HTTP/2. */
+  onSettled(session: ClientSession): void;
+  /** A request has ended: there is room for one more. */
+  onRoom(session: ClientSession): void;
+  /** No request will be accepted any more; those that run may end. */
+  onClosing(session: ClientSession): void;
+  onGone(session: ClientSession): void;
+  onDue(session: ClientSession, nowMs: number): void;
+}
+
+/** One connection to an endpoint. */
+export class ClientSession extends Timed implements TransportHandler, FrameSink {
+  readonly address: string;
+  readonly output: FrameOutput;
+  readonly encoder = new HpackEncoder();
+  /** Monotonic ms since when no request runs. */
+  idleSinceMs = 0;
+  /** Largest payload that the endpoint takes. */
+  maxFrame = defaultFrameBytes;
+  /** What we may still send on the connection. */
+  sendWindow = defaultWindowBytes;
+  initialSendWindow = defaultWindowBytes;
+  private readonly transport: Transport;
+  private readonly owner: SessionOwner;
+  private readonly wheel: Wheel;
+  private readonly scheme: "http" | "https";
+  private readonly reader = new FrameReader();
+  private readonly decoder = new HpackDecoder();
+  private readonly received = new ReceiveWindow(threadBudget, connectionWindowMax);
+  private readonly streams = new Map<number, ClientStream>();
+  private nextId = 1;
+  private maxStreams = 100;
+  private settled = false;
+  private closing = false;
+  private dead = false;
+  private empty = 0;
+  /** A header block that goes on in CONTINUATION frames. */
+  private block: Buffer | null = null;
+  private blockStream = 0;
+  private blockFlags = 0;
+
+  constructor(
+    transport: Transport,
+    address: string,
+    scheme: "http" | "https",
+    owner: SessionOwner,
+    wheel: Wheel,
+  ) {
+    super();
+    this.transport = transport;
+    this.address = address;
+    this.scheme = scheme;
+    this.owner = owner;
+    this.wheel = wheel;
+    this.output = new FrameOutput(transport);
+    transport.handler = this;
+    this.output.frame(clientPreface);
+    this.output.frame(
+      settingsFrame([
+        [Setting.enablePush, 0],
+        [Setting.initialWindowSize, STREAM_WINDOW],
+        [Setting.maxHeaderListSize, responseLimits.headerBytes],
+      ]),
+    );
+    transport.resume();
+  }
+
+  /** Requests running. */
+  get active(): number {
+    return this.streams.size;
+  }
+
+  /** True when another request can start now. */
+  get hasRoom(): boolean {
+    return (
+      !this.closing &&
+      !this.dead &&
+      this.streams.size < Math.min(this.maxStreams, MAX_STREAMS) &&
+      this.nextId < maxStreamId
+    );
+  }
+
+  /** A stream for one request. Only when {@link hasRoom}. */
+  open(): ClientStream {
+    const id = this.nextId;
+    this.nextId += 2;
+    const stream = new ClientStream(this, id, this.initialSendWindow);
+    this.streams.set(id, stream);
+    return stream;
+  }
+
+  /** Lets the running requests end, then closes. */
+  close(): void {
+    if (this.dead) return;
+    this.stopOpening();
+    if (this.streams.size === 0) this.shut(ErrorCode.noError);
+  }
+
+  override onDue(nowMs: number): void {
+    this.owner.onDue(this, nowMs);
+  }
+
+  // === called by the streams ===
+
+  writeRequest(stream: ClientStream, request: OutgoingRequest, ends: boolean): void {
+    const { encoder, output } = this;
+    const { req, fields, target, authority, drop, extra } = request;
+    const bound =
+      frameHeadBytes +
+      boundOfFields(fields) +
+      boundOfLines(extra) +
+      target.length +
+      authority.length +
+      req.method.length +
+      128;
+    const inPlace = bound <= defaultFrameBytes;
+    const buf = inPlace ? output.room(bound) : Buffer.allocUnsafe(bound);
+    const start = inPlace ? output.at : 0;
+    let at = encoder.begin(buf, start + frameHeadBytes);
+    at = encoder.field(buf, at, ":method", req.method);
+    at = encoder.field(buf, at, ":scheme", this.scheme);
+    at = encoder.field(buf, at, ":path", target);
+    at = encoder.field(buf, at, ":authority", authority);
+    at = writeFields(encoder, buf, at, fields, drop);
+    if (extra !== "") at = writeLines(encoder, buf, at, extra);
+    if (req.framing === "length")
+      at = encoder.field(buf, at, "content-length", String(req.contentLength));
+    const flags = ends ? Flag.endStream : 0;
+    const length = at - start - frameHeadBytes;
+    if (inPlace) {
+      writeFrameHead(
+        buf,
+        start,
+        length,
+        typeWith(FrameType.headers, flags | Flag.endHeaders),
+        stream.id,
+      );
+      output.commit(start, at, stream.id);
+    } else this.writeSplit(buf.subarray(frameHeadBytes, at), stream.id, flags);
+  }
+
+  /** A block too large for one frame (RFC 9113 section 6.10). */
+  private writeSplit(block: Buffer, id: number, flags: number): void {
+    const parts = Math.ceil(block.length / defaultFrameBytes);
+    const bytes = Buffer.allocUnsafeSlow(block.length + parts * frameHeadBytes);
+    let at = 0;
+    for (let part = 0; part < parts; part++) {
+      const from = part * defaultFrameBytes;
+      const to = Math.min(from + defaultFrameBytes, block.length);
+      const last = part === parts - 1 ? Flag.endHeaders : 0;
+      const type = part === 0 ? FrameType.headers : FrameType.continuation;
+      at = writeFrameHead(
+        bytes,
+        at,
+        to - from,
+        typeWith(type, (part === 0 ? flags : 0) | last),
+        id,
+      );
+      at += block.copy(bytes, at, from, to);
+    }
+    this.output.large(bytes);
+  }
+
+  writeTrailers(stream: ClientStream, trailers: string): void {
+    const { encoder, output } = this;
+    const bound = frameHeadBytes + boundOfLines(trailers) + 16;
+    const buf = output.room(bound);
+    const start = output.at;
+    const at = writeLines(encoder, buf, encoder.begin(buf, start + frameHeadBytes), trailers);
+    const flags = typeWith(FrameType.headers, Flag.endStream | Flag.endHeaders);
+    writeFrameHead(buf, start, at - start - frameHeadBytes, flags, stream.id);
+    output.commit(start, at, stream.id);
+  }
+
+  /** @returns whether the transport takes more */
+  get isReady(): boolean {
+    return !this.transport.needsDrain;
+  }
+
+  reset(stream: ClientStream, code: number): void {
+    if (!this.dead) this.output.short(typeWith(FrameType.rstStream, 0), stream.id, code);
+    this.forget(stream);
+  }
+
+  forget(stream: ClientStream): void {
+    stream.received.release();
+    if (!this.streams.delete(stream.id) || this.dead) return;
+    if (this.closing) {
+      if (this.streams.size === 0) this.shut(ErrorCode.noError);
+    } else this.owner.onRoom(this);
+  }
+
+  /** Body bytes of an answer have been passed on. */
+  consumed(stream: ClientStream, bytes: number): void {
+    const connection = this.received.consume(bytes);
+    if (connection > 0) this.output.short(typeWith(FrameType.windowUpdate, 0), 0, connection);
+    if (stream.isOver) return;
+    const granted = stream.received.consume(bytes);
+    if (granted > 0) this.output.short(typeWith(FrameType.windowUpdate, 0), stream.id, granted);
+  }
+
+  // === impl TransportHandler ===
+
+  onData(chunk: Buffer): void {
+    if (!this.dead) this.reader.read(chunk, this);
+  }
+
+  onEnd(): void {
+    this.transport.destroy();
+  }
+
+  onClose(error: Error | null): void {
+    this.wheel.disarm(this);
+    this.dead = true;
+    this.received.release();
+    const how = (error as NodeJS.ErrnoException | null)?.code === "ECONNRESET" ? "reset" : "closed";
+    for (const stream of [...this.streams.values()])
+      stream.lost(`${this.address} ${how} the connection`);
+    this.streams.clear();
+    this.owner.onGone(this);
+  }
+
+  onDrain(): void {
+    for (const stream of this.streams.values()) stream.pump();
+  }
+
+  // === impl FrameSink ===
+
+  onOversized(_type: number, _streamId: number, length: number): void {
+    this.fail(ErrorCode.frameSizeError, `a frame of ${length} bytes`);
+  }
+
+  onFrame(
+    type: number,
+    flags: number,
+    id: number,
+    buf: Buffer,
+    start: number,
+    end: number,
+  ): boolean {
+    if (this.block !== null && (type !== FrameType.continuation || id !== this.blockStream))
+      return this.fail(ErrorCode.protocolError, "a header block interrupted by another frame");
+    if (!this.settled && (type !== FrameType.settings || (flags & Flag.ack) !== 0))
+      return this.fail(ErrorCode.protocolError, "something else than SETTINGS first");
+    switch (type) {
+      case FrameType.data:
+        return this.onDataFrame(flags, id, buf, start, end);
+      case FrameType.headers:
+        return this.onHeaders(flags, id, buf, start, end);
+      case FrameType.continuation:
+        return this.onContinuation(flags, id, buf, start, end);
+      case FrameType.rstStream:
+        if (end - start !== 4 || id === 0)
+          return this.fail(ErrorCode.frameSizeError, "a malformed RST_STREAM");
+        this.streams.get(id)?.wasReset(readUint32(buf, start));
+        return true;
+      case FrameType.settings:
+        return this.onSettings(flags, id, buf, start, end);
+      case FrameType.ping:
+        return this.onPing(flags, id, buf, start, end);
+      case FrameType.goaway:
+        return this.onGoaway(buf, start, end);
+      case FrameType.windowUpdate:
+        return this.onWindowUpdate(id, buf, start, end);
+      case FrameType.pushPromise:
+        return this.fail(ErrorCode.protocolError, "a PUSH_PROMISE although push is off");
+      default:
+        return this.counts("an endless row of frames that say nothing");
+    }
+  }
+
+  /** True until too many frames in a row bring nothing. */
+  private counts(what: string): boolean {
+    return ++this.empty <= EMPTY_LIMIT || this.fail(ErrorCode.enhanceYourCalm, what);
+  }
+
+  private onDataFrame(flags: number, id: number, buf: Buffer, start: number, end: number): boolean {
+    const length = end - start;
+    if (id === 0) return this.fail(ErrorCode.protocolError, "DATA on stream 0");
+    if (!this.received.receive(length))
+      return this.fail(ErrorCode.flowControlError, "more bytes than the connection's window");
+    let to = end;
+    if ((flags & Flag.padded) !== 0) {
+      const pad = length > 0 ? buf[start]! : length;
+      if (pad >= length) return this.fail(ErrorCode.protocolError, "padding longer than its frame");
+      start++;
+      to = end - pad;
+    }
+    const stream = this.streams.get(id);
+    if (stream === undefined) {
+      if (id >= this.nextId)
+        return this.fail(ErrorCode.protocolError, "DATA on a stream that was never opened");
+      const granted = this.received.consume(length);
+      if (granted > 0) this.output.short(typeWith(FrameType.windowUpdate, 0), 0, granted);
+      return true;
+    }
+    const ends = (flags & Flag.endStream) !== 0;
+    if (to > start || ends) this.empty = 0;
+    else if (!this.counts("an endless row of empty DATA frames")) return false;
+    stream.onBody(buf, start, to, length, ends);
+    return !this.dead;
+  }
+
+  private onHeaders(flags: number, id: number, buf: Buffer, start: number, end: number): boolean {
+    if (id === 0 || (id & 1) === 0 || id >= this.nextId)
+      return this.fail(ErrorCode.protocolError, `HEADERS on stream ${id}, which is not open`);
+    let to = end;
+    if ((flags & Flag.padded) !== 0) {
+      to = end - (buf[start] ?? 0);
+      start++;
+    }
+    if ((flags & Flag.priority) !== 0) start += 5;
+    if (start > to) return this.fail(ErrorCode.protocolError, "padding longer than its frame");
+    if ((flags & Flag.endHeaders) !== 0) return this.readBlock(id, flags, buf, start, to);
+    this.block = Buffer.from(buf.subarray(start, to));
+    this.blockStream = id;
+    this.blockFlags = flags;
+    return true;
+  }
+
+  private onContinuation(
+    flags: number,
+    id: number,
+    buf: Buffer,
+    start: number,
+    end: number,
+  ): boolean {
+    if (this.block === null)
+      return this.fail(ErrorCode.protocolError, "a CONTINUATION without HEADERS");
+    if (end === start && !this.counts("an endless row of empty CONTINUATION frames")) return false;
+    const block = Buffer.concat([this.block, buf.subarray(start, end)]);
+    if (block.length > responseLimits.headerBytes)
+      return this.fail(ErrorCode.enhanceYourCalm, "a head that does not end");
+    this.block = block;
+    if ((flags & Flag.endHeaders) === 0) return true;
+    this.block = null;
+    return this.readBlock(id, this.blockFlags, block, 0, block.length);
+  }
+
+  private readBlock(id: number, flags: number, buf: Buffer, start: number, end: number): boolean {
+    this.empty = 0;
+    const stream = this.streams.get(id);
+    const ends = (flags & Flag.endStream) !== 0;
+    if (stream !== undefined && stream.hasHead) {
+      trailerReader.begin();
+      if (!this.decoder.decode(buf, start, end, trailerReader))
+        return this.fail(ErrorCode.compressionError, hpackFailure);
+      const lines = trailerReader.finish();
+      if (lines === null) stream.malformed(trailerReader.failure);
+      else if (!ends) stream.malformed("a second head");
+      else stream.onTrailers(lines);
+      return !this.dead;
+    }
+    // a block of a stream that is gone is decoded all the same: the table must stay in step
+    const head = new ResponseHead();
+    responseReader.begin(head, responseLimits);
+    if (!this.decoder.decode(buf, start, end, responseReader))
+      return this.fail(ErrorCode.compressionError, hpackFailure);
+    const verdict = responseReader.finish(ends, stream?.method ?? "GET");
+    if (stream === undefined) releaseArrays(head.headers);
+    else if (verdict !== "ok") stream.malformed(responseReader.failure);
+    else stream.onAnswer(head, ends);
+    return !this.dead;
+  }
+
+  private onSettings(flags: number, id: number, buf: Buffer, start: number, end: number): boolean {
+    if (id !== 0) return this.fail(ErrorCode.protocolError, "SETTINGS on a stream");
+    if ((flags & Flag.ack) !== 0)
+      return (
+        end === start || this.fail(ErrorCode.frameSizeError, "an acknowledgement with settings")
+      );
+    if ((end - start) % 6 !== 0)
+      return this.fail(ErrorCode.frameSizeError, "SETTINGS of a broken length");
+    if (this.settled && !this.counts("an endless row of SETTINGS")) return false;
+    for (let at = start; at < end; at += 6) {
+      const value = readUint32(buf, at + 2);
+      switch ((buf[at]! << 8) | buf[at + 1]!) {
+        case Setting.headerTableSize:
+          this.encoder.setLimit(value);
+          break;
+        case Setting.enablePush:
+          if (value !== 0) return this.fail(ErrorCode.protocolError, "a server that enables push");
+          break;
+        case Setting.maxConcurrentStreams:
+          this.maxStreams = value;
+          break;
+        case Setting.initialWindowSize: {
+          if (value > maxWindowBytes)
+            return this.fail(ErrorCode.flowControlError, "a window above 2^31-1");
+          const change = value - this.initialSendWindow;
+          this.initialSendWindow = value;
+          for (const stream of this.streams.values()) {
+            stream.sendWindow += change;
+            if (stream.sendWindow > maxWindowBytes)
+              return this.fail(ErrorCode.flowControlError, "a window above 2^31-1");
+          }
+          break;
+        }
+        case Setting.maxFrameSize:
+          if (value < defaultFrameBytes || value > 0xffffff)
+            return this.fail(ErrorCode.protocolError, "a frame size out of range");
+          // larger frames would gain nothing: what we write comes in chunks of 64 KiB at most
+          this.maxFrame = Math.min(value, 64 * 1024);
+          break;
+      }
+    }
+    this.output.frame(ackSettings);
+    if (!this.settled) {
+      this.settled = true;
+      const granted = this.received.grant();
+      if (granted > 0) this.output.short(typeWith(FrameType.windowUpdate, 0), 0, granted);
+      this.owner.onSettled(this);
+    }
+    for (const stream of this.streams.values()) stream.pump();
+    return !this.dead;
+  }
+
+  private onPing(flags: number, id: number, buf: Buffer, start: number, end: number): boolean {
+    if (id !== 0) return this.fail(ErrorCode.protocolError, "a PING on a stream");
+    if (end - start !== 8)
+      return this.fail(ErrorCode.frameSizeError, "a PING that is not of eight bytes");
+    if ((flags & Flag.ack) !== 0) return true;
+    if (!this.counts("an endless row of PINGs")) return false;
+    const pong = Buffer.alloc(frameHeadBytes + 8);
+    writeFrameHead(pong, 0, 8, typeWith(FrameType.ping, Flag.ack), 0);
+    buf.copy(pong, frameHeadBytes, start, end);
+    this.output.frame(pong);
+    return true;
+  }
+
+  private onGoaway(buf: Buffer, start: number, end: number): boolean {
+    if (end - start < 8) return this.fail(ErrorCode.frameSizeError, "a GOAWAY that is too short");
+    const lastId = readUint31(buf, start);
+    const code = readUint32(buf, start + 4);
+    this.stopOpening();
+    for (const stream of [...this.streams.values()])
+      if (stream.id > lastId)
+        stream.refused(
+          `${this.address} said goodbye (${errorName(code)}) before it took the request`,
+        );
+    if (this.streams.size === 0) this.shut(ErrorCode.noError);
+    return !this.dead;
+  }
+
+  private onWindowUpdate(id: number, buf: Buffer, start: number, end: number): boolean {
+    if (end - start !== 4)
+      return this.fail(ErrorCode.frameSizeError, "a WINDOW_UPDATE that is not of four bytes");
+    const increment = readUint31(buf, start);
+    if (id === 0) {
+      this.sendWindow += increment;
+      if (increment === 0) return this.fail(ErrorCode.protocolError, "a WINDOW_UPDATE of nothing");
+      if (this.sendWindow > maxWindowBytes)
+        return this.fail(ErrorCode.flowControlError, "a window above 2^31-1");
+      for (const stream of this.streams.values()) stream.pump();
+      return true;
+    }
+    const stream = this.streams.get(id);
+    if (stream === undefined) return true;
+    stream.sendWindow += increment;
+    if (increment === 0 || stream.sendWindow > maxWindowBytes)
+      stream.malformed("a WINDOW_UPDATE out of range");
+    else stream.pump();
+    return !this.dead;
+  }
+
+  /** The connection is over: every request on it fails. Always false. */
+  private fail(code: number, why: string): boolean {
+    if (this.dead) return false;
+    this.dead = true;
+    this.stopOpening();
+    for (const stream of [...this.streams.values()])
+      stream.broken(new ProxyError("upstream-invalid", `${this.address} broke HTTP/2: ${why}`));
+    this.shut(code);
+    return false;
+  }
+
+  private stopOpening(): void {
+    if (this.closing) return;
+    this.closing = true;
+    this.owner.onClosing(this);
+  }
+
+  private shut(code: number): void {
+    const goaway = Buffer.alloc(frameHeadBytes + 8);
+    const at = writeFrameHead(goaway, 0, 8, typeWith(FrameType.goaway, 0), 0);
+    writeUint32(goaway, writeUint32(goaway, at, 0), code);
+    this.output.frame(goaway);
+    this.output.flush();
+    this.dead = true;
+    this.transport.end();
+    this.transport.destroy();
+  }
+}
+
+const ackSettings = ((): Buffer => {
+  const frame = Buffer.alloc(frameHeadBytes);
+  writeFrameHead(frame, 0, 0, typeWith(FrameType.settings, Flag.ack), 0);
+  return frame;
+})();
+
+/** One request and its answer. */
+export class ClientStream implements UpstreamStream {
+  readonly id: number;
+  readonly isReused = false;
+  method = "GET";
+  hasHead = false;
+  isOver = false;
+  sendWindow: number;
+  readonly received = new ReceiveWindow(threadBudget, streamWindowMax, STREAM_WINDOW);
+  private readonly session: ClientSession;
+  private sink: ResponseSink | null = null;
+  private silent = true;
+  private informational = 0;
+  private lengthLeft = -1;
+  private isPaused = false;
+  private unconsumed = 0;
+  /** Request bytes that wait for a window. */
+  private queue: Buffer[] = [];
+  private queued = 0;
+  private requestDone = false;
+  private endSent = false;
+  private trailers = "";
+  private isHeldBack = false;
+
+  constructor(session: ClientSession, id: number, sendWindow: number) {
+    this.session = session;
+    this.id = id;
+    this.sendWindow = sendWindow;
+  }
+
+  // === impl UpstreamStream ===
+
+  send(sink: ResponseSink, request: OutgoingRequest): void {
+    this.sink = sink;
+    const { req } = request;
+    this.method = req.method;
+    const ends = req.framing === "none" || (req.framing === "length" && req.contentLength === 0);
+    this.requestDone = this.endSent = ends;
+    this.session.writeRequest(this, request, ends);
+  }
+
+  write(chunk: Buffer): boolean {
+    if (this.isOver || chunk.length === 0) return true;
+    if (this.queued === 0) {
+      const now = this.grantOf(chunk.length);
+      if (now > 0) this.writeData(chunk, 0, now, false);
+      if (now === chunk.length) return this.ready();
+      this.enqueue(chunk.subarray(now));
+    } else this.enqueue(chunk);
+    return this.ready();
+  }
+
+  end(trailers: string): void {
+    if (this.requestDone) return;
+    this.requestDone = true;
+    this.trailers = trailers;
+    if (this.queued === 0) this.finishRequest();
+  }
+
+  flush(): void {
+    // frames of a turn leave together: see output.ts
+  }
+
+  cancel(): void {
+    if (this.isOver) return;
+    this.over();
+    this.session.reset(this, ErrorCode.cancel);
+  }
+
+  pause(): void {
+    this.isPaused = true;
+    this.received.stopGrowing();
+  }
+
+  resume(): void {
+    if (!this.isPaused) return;
+    this.isPaused = false;
+    const bytes = this.unconsumed;
+    this.unconsumed = 0;
+    if (bytes > 0) this.session.consumed(this, bytes);
+  }
+
+  // === sending ===
+
+  private ready(): boolean {
+    const ready = this.queued < QUEUE_BYTES && this.session.isReady;
+    if (!ready) this.isHeldBack = true;
+    return ready;
+  }
+
+  private grantOf(bytes: number): number {
+    return Math.max(0, Math.min(bytes, this.sendWindow, this.session.sendWindow));
+  }
+
+  private writeData(chunk: Buffer, start: number, end: number, ends: boolean): void {
+    this.sendWindow -= end - start;
+    this.session.sendWindow -= end - start;
+    const { output, maxFrame } = this.session;
+    output.data(
+      this.id,
+      chunk,
+      start,
+      end,
+      maxFrame,
+      typeWith(FrameType.data, ends ? Flag.endStream : 0),
+    );
+  }
+
+  private enqueue(chunk: Buffer): void {
+    this.queue.push(Buffer.from(chunk));
+    this.queued += chunk.length;
+  }
+
+  /** Sends what the windows allow. */
+  pump(): void {
+    while (this.queued > 0 && !this.isOver) {
+      const chunk = this.queue[0]!;
+      const now = this.grantOf(chunk.length);
+      if (now === 0) return;
+      this.writeData(chunk, 0, now, false);
+      this.queued -= now;
+      if (now === chunk.length) this.queue.shift();
+      else this.queue[0] = chunk.subarray(now);
+    }
+    if (this.isOver) return;
+    if (this.requestDone && !this.endSent) this.finishRequest();
+    if (this.isHeldBack && this.queued < QUEUE_BYTES && this.session.isReady) {
+      this.isHeldBack = false;
+      this.sink?.onUpstreamReady();
+    }
+  }
+
+  private finishRequest(): void {
+    if (this.endSent) return;
+    this.endSent = true;
+    const { output } = this.session;
+    if (this.trailers !== "") this.session.writeTrailers(this, this.trailers);
+    else if (!output.amend(this.id, Flag.endStream)) this.writeData(EMPTY, 0, 0, true);
+  }
+
+  // === receiving ===
+
+  onAnswer(head: ResponseHead, ends: boolean): void {
+    this.silent = false;
+    const sink = this.sink!;
+    if (head.status < 200) {
+      if (++this.informational > INFORMATIONAL_LIMIT)
+        return this.malformed("too many informational answers");
+      sink.onInformational(head);
+      releaseArrays(head.headers);
+      return;
+    }
+    this.hasHead = true;
+    this.lengthLeft = head.framing === "length" ? head.contentLength : -1;
+    sink.onHead(head);
+    if (ends && this.sink === sink) this.complete("");
+    this.sink?.onTurnEnd();
+  }
+
+  /** @param counted what the frame took from the windows, padding included */
+  onBody(buf: Buffer, start: number, end: number, counted: number, ends: boolean): void {
+    if (!this.received.receive(counted))
+      return this.malformed("more bytes than the stream's window", ErrorCode.flowControlError);
+    if (!this.hasHead) return this.malformed("a body before the head");
+    const length = end - start;
+    if (this.lengthLeft >= 0) {
+      this.lengthLeft -= length;
+      if (this.lengthLeft < 0) return this.malformed("a body longer than its Content-Length");
+    }
+    if (length > 0) this.sink!.onResponseData(buf.subarray(start, end));
+    if (this.isPaused && !ends) this.unconsumed += counted;
+    else this.session.consumed(this, counted);
+    if (ends && this.sink !== null) this.complete("");
+    this.sink?.onTurnEnd();
+  }
+
+  onTrailers(lines: string): void {
+    this.complete(lines);
+  }
+
+  private complete(trailers: string): void {
+    if (this.lengthLeft > 0) return this.malformed("a body shorter than its Content-Length");
+    const sink = this.sink!;
+    this.over();
+    // an answer before the end of the request: RFC 9113 section 8.1 ends the rest with NO_ERROR
+    if (this.endSent) this.session.forget(this);
+    else this.session.reset(this, ErrorCode.noError);
+    sink.onResponseEnd(trailers);
+  }
+
+  /** The endpoint ended the stream. */
+  wasReset(code: number): void {
+    if (code === ErrorCode.refusedStream)
+      return this.refused(`${this.session.address} refused the stream`);
+    // RFC 9113 section 8.1: the answer is whole, and the rest of the request is not wanted
+    this.endWith(
+      new ProxyError(
+        "upstream-reset",
+        `${this.session.address} reset the stream (${errorName(code)}) ${this.where}`,
+      ),
+    );
+  }
+
+  /** Nothing of the request has been processed: it may go elsewhere, whatever it is. */
+  refused(why: string): void {
+    this.endWith(new ProxyError("upstream-reset", why, { retryable: true }));
+  }
+
+  lost(how: string): void {
+    this.endWith(new ProxyError("upstream-reset", `${how} ${this.where}`));
+  }
+
+  broken(error: ProxyError): void {
+    this.endWith(error);
+  }
+
+  /** A stream error: this answer is over, the connection goes on. */
+  malformed(why: string, code: number = ErrorCode.protocolError): void {
+    if (this.isOver) return;
+    const sink = this.sink;
+    this.over();
+    this.session.reset(this, code);
+    sink?.onFailure(
+      new ProxyError("upstream-invalid", `${this.session.address} sent an invalid answer: ${why}`),
+      false,
+    );
+  }
+
+  private endWith(error: ProxyError): void {
+    if (this.isOver) return;
+    const sink = this.sink;
+    this.over();
+    this.session.forget(this);
+    sink?.onFailure(error, this.silent);
+  }
+
+  private over(): void {
+    this.isOver = true;
+    this.sink = null;
+    this.queue = [];
+    this.queued = 0;
+  }
+
+  private get where(): string {
+    return this.hasHead ? "in the middle of its answer" : "before an answer";
+  }
+}
