@@ -3,7 +3,7 @@
 import type { AdminSource } from "../control/admin/source.ts";
 import type { Supervisor } from "./supervisor.ts";
 
-/** @param drain begins to drain, as SIGTERM does */
+/** @param drain begins to drain; the process stays until a signal ends it */
 export function createAdminSource(supervisor: Supervisor, drain: () => void): AdminSource {
   const { mode, services, log } = supervisor;
   return {

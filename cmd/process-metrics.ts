@@ -21,6 +21,7 @@ export class ProcessMetrics {
   readonly own: Metrics;
   private readonly reader = new MetricsReader();
   private readonly log: LogSink;
+  private ends: ReadonlyMap<string, number> = new Map();
   private readonly appliedAtMs: () => number | null;
   /** Called before each scrape, to write gauges. */
   onScrape: () => void = () => {};
@@ -58,9 +59,10 @@ export class ProcessMetrics {
     this.own.values[this.own.series(metricTable.workerRestarts.name)]! += 1;
   }
 
-  /** Seconds until a certificate ends. */
-  certificate(name: string, expirySeconds: number): void {
-    this.own.values[this.own.series(metricTable.certificateExpiry.name, [name])] = expirySeconds;
+  /** Whose expiry is shown from now on: first name of each certificate, and its end in milliseconds since 1970. */
+  set certificates(ends: ReadonlyMap<string, number>) {
+    for (const name of this.ends.keys()) if (!ends.has(name)) this.setExpiry(name, Number.NaN);
+    this.ends = ends;
   }
 
   /** Prometheus text. */
@@ -70,10 +72,15 @@ export class ProcessMetrics {
     if (appliedAtMs !== null) {
       own.values[own.series(metricTable.configAge.name)] = (Date.now() - appliedAtMs) / 1000;
     }
+    for (const [name, endMs] of this.ends) this.setExpiry(name, (endMs - Date.now()) / 1000);
     own.values[own.series(dropped.name, ["access"])] = log.dropped.access;
     own.values[own.series(dropped.name, ["app"])] = log.dropped.app;
     this.onScrape();
     return this.reader.render();
+  }
+
+  private setExpiry(name: string, seconds: number): void {
+    this.own.values[this.own.series(metricTable.certificateExpiry.name, [name])] = seconds;
   }
 
   private reloadSlot(result: "applied" | "rejected"): number {

@@ -148,8 +148,11 @@ class Serving {
 
   private async openAdmin(supervisor: Supervisor): Promise<void> {
     const { log } = this;
-    const at = supervisor.applied!.config.admin;
-    const source = createAdminSource(supervisor, () => this.signals.drain());
+    const { admin: at, drainTimeoutMs } = supervisor.applied!.config;
+    const source = createAdminSource(supervisor, () => {
+      log.info("draining", { reason: "POST /drain" });
+      void supervisor.drain(drainTimeoutMs);
+    });
     const app = createAdmin(source, {
       host: at.host,
       token: at.token,

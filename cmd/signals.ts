@@ -36,10 +36,4 @@ export class Signals {
     // a reader of our log that goes away is no reason to end
     process.on("SIGPIPE", () => {});
   }
-
-  /** As SIGTERM does, without a signal: `POST /drain`. */
-  drain(): void {
-    this.firstMs ??= performance.now();
-    this.settleStop("SIGTERM");
-  }
 }

@@ -3,6 +3,7 @@
 import { randomBytes } from "node:crypto";
 import os from "node:os";
 import type { AppliedConfig, ApplyResult, Rejection } from "../control/admin/source.ts";
+import { describeCertificates } from "../control/admin/certificates.ts";
 import { checkReferences } from "../control/compile/references.ts";
 import type { Config, Problem } from "../control/config.ts";
 import { SharedState } from "../proxy/observe/shared.ts";
@@ -211,7 +212,18 @@ export class Supervisor {
       origin,
     });
     this.code = code;
+    void this.noteCertificates(config);
     this.onApplied(code);
+  }
+
+  private async noteCertificates(config: Config): Promise<void> {
+    const ends = new Map<string, number>();
+    for (const one of await describeCertificates(config)) {
+      if ("error" in one) continue;
+      const name = one.names[0] ?? one.subject;
+      ends.set(name, Math.min(ends.get(name) ?? Infinity, Date.parse(one.notAfter)));
+    }
+    this.metrics.certificates = ends;
   }
 
   private reject(problems: readonly (Problem & { line?: number; file?: string })[]): ApplyResult {

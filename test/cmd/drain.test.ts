@@ -76,11 +76,23 @@ describe("drain", () => {
     assert.equal(await gateway.stop("SIGINT"), 0);
   });
 
-  it("drains on POST /drain as on SIGTERM", async () => {
+  it("drains on POST /drain, and stays until a signal ends it", async () => {
     await using upstream = await Upstream.start();
     await using gateway = await startSimple({ upstream: upstream.port });
+    const running = get(gateway.port, "/hold");
+    await upstream.heldOne();
     const answer = await fetch(`http://127.0.0.1:${gateway.admin}/drain`, { method: "POST" });
     assert.equal(answer.status, 202);
-    assert.equal(await exitCode(gateway), 0);
+    await eventually("the port to be closed", () =>
+      get(gateway.port).then(
+        () => false,
+        () => true,
+      ),
+    );
+    assert.equal((await fetch(`http://127.0.0.1:${gateway.admin}/readyz`)).status, 503);
+    upstream.letGo();
+    assert.equal((await running).body, "held and answered");
+    assert.equal((await fetch(`http://127.0.0.1:${gateway.admin}/readyz`)).status, 503);
+    assert.equal(await gateway.stop(), 0);
   });
 });
