@@ -70,7 +70,7 @@ export const policySchema = z
       .meta({ description: "One try, to the head of the answer. Default: none." }),
     connectTimeout: duration()
       .optional()
-      .meta({ description: "To a connected endpoint, TLS included." }),
+      .meta({ description: "To a connected endpoint, TLS included. Default: 5s." }),
     idleTimeout: duration().optional().meta({
       description: "No byte in either direction for this long ends the exchange. Default: 5m.",
     }),
