@@ -10,7 +10,7 @@ import { Wheel } from "../proxy/clock.ts";
 import type { Dial, ServeEnv, ServeLimits } from "../proxy/exchange.ts";
 import { flow } from "../proxy/handle.ts";
 import type { ListenerEnv } from "../proxy/listen/listener.ts";
-import { isPeerRefusal } from "../proxy/listen/tls.ts";
+import { isPeerRefusal } from "../proxy/listen/certificate.ts";
 import { createAccessLog, type AccessLog } from "../proxy/observe/access-log.ts";
 import { metricTable } from "../proxy/observe/metric-table.ts";
 import { Metrics } from "../proxy/observe/metrics.ts";
@@ -23,7 +23,7 @@ import { serveHttp } from "../proxy/serve.ts";
 import { ServiceSet } from "../proxy/service/set.ts";
 import type { Snapshot } from "../proxy/snapshot.ts";
 import { createDial } from "../proxy/upstream/connect.ts";
-import { Pool } from "../proxy/upstream/pool.ts";
+import { closePool } from "../proxy/upstream/endpoint-pool.ts";
 import { startHeartbeat } from "./heartbeat.ts";
 import type { ListenPoint, PlaneName, ToWorker, WorkerStart } from "./protocol.ts";
 import { createHostSource } from "./worker-host.ts";
@@ -285,11 +285,6 @@ const now = (): number => performance.now();
 
 function place(endpoint: Endpoint): { service: string; endpoint: string } {
   return { service: endpoint.service, endpoint: endpoint.address };
-}
-
-function closePool(endpoint: Endpoint): void {
-  if (endpoint.pool instanceof Pool) endpoint.pool.close();
-  endpoint.pool = null;
 }
 
 const idBytes = Buffer.alloc(16 * 256);

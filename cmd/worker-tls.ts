@@ -1,9 +1,9 @@
 /** The certificates of a gateway's listeners: read with each configuration, swapped in place. */
 
-import { readFile } from "node:fs/promises";
 import { ConfigProblems } from "../control/compile/problems.ts";
-import type { Config, ListenerTlsConfig, Problem } from "../control/config.ts";
-import { TlsContexts, TlsMaterialError, type TlsMaterial } from "../proxy/listen/tls.ts";
+import type { Config, Problem } from "../control/config.ts";
+import { readTlsFiles } from "../gateway/certificates.ts";
+import { TlsContexts, TlsMaterialError } from "../proxy/listen/tls.ts";
 
 /** Certificates per listener name, ready and not in effect yet. */
 export interface PreparedTls {
@@ -28,7 +28,7 @@ export class WorkerTls {
     for (const [index, { name, tls }] of (config.gateway?.listeners ?? []).entries()) {
       if (tls === null) continue;
       try {
-        const material = await this.read(tls);
+        const material = await readTlsFiles(tls, this.ticketKeys);
         const fresh = new TlsContexts(material);
         const live = this.live.get(name);
         if (live !== undefined) swaps.push(() => live.replace(material));
@@ -49,21 +49,6 @@ export class WorkerTls {
         for (const swap of swaps) swap();
         this.live = next;
       },
-    };
-  }
-
-  private async read(tls: ListenerTlsConfig): Promise<TlsMaterial> {
-    const { clientAuth } = tls;
-    return {
-      certificates: await Promise.all(
-        tls.certificates.map(async (pair) => ({
-          cert: await readFile(pair.cert),
-          key: await readFile(pair.key),
-        })),
-      ),
-      clientAuth:
-        clientAuth === null ? null : { ca: await readFile(clientAuth.ca), mode: clientAuth.mode },
-      ticketKeys: this.ticketKeys,
     };
   }
 }

@@ -7,10 +7,10 @@ import {
   alpnProtocols,
   hardened,
   type Admission,
-  type PeerRefusal,
   type ServerTls,
   type ServerTlsOptions,
 } from "../proxy/listen/tls.ts";
+import type { PeerRefusal } from "../proxy/listen/certificate.ts";
 import type { Log } from "../proxy/pipeline/plugin.ts";
 import type { DialIdentity } from "../proxy/upstream/connect.ts";
 import { parseSpiffeId, serviceId, verifyPeer, type PeerVerdict } from "./spiffe.ts";

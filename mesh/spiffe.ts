@@ -1,7 +1,7 @@
 /** SPIFFE names: reading them out of certificates, and saying in one word why one is refused. */
 
 import type { X509Certificate } from "node:crypto";
-import { refusalOf, subjectNames, type PeerRefusal } from "../proxy/listen/tls.ts";
+import { refusalOf, subjectNames, type PeerRefusal } from "../proxy/listen/certificate.ts";
 import type { Peer } from "../proxy/pipeline/plugin.ts";
 
 /** What a certificate must prove. */

@@ -1,9 +1,11 @@
-/** What is known about a TLS connection, gathered once after its handshake. */
+/** What is known about a connection before anything is served on it. */
 
 import type { TLSSocket } from "node:tls";
 import type { ConnectionInfo } from "../exchange.ts";
 import type { Client, Peer, TlsInfo } from "../pipeline/plugin.ts";
-import { dnsNames, oneLine, subjectNames, type Admission } from "./tls.ts";
+import type { ProxySource } from "./proxy-protocol.ts";
+import { dnsNames, oneLine, subjectNames } from "./certificate.ts";
+import type { Admission } from "./tls.ts";
 
 export class SecureInfo implements ConnectionInfo {
   readonly client: Client;
@@ -54,4 +56,22 @@ function tlsInfo(socket: TLSSocket, admission: Admission & { admitted: true }): 
             fingerprint256: certificate.fingerprint256,
           },
   };
+}
+
+/** A connection without TLS. */
+export function plainInfo(listener: string, client: Client): ConnectionInfo {
+  return { client, peer: null, listener, secure: false, misdirected: never };
+}
+
+const never = (): boolean => false;
+
+/** The caller as a PROXY header names it. */
+export function calledBy(client: Client, source: ProxySource | null): Client {
+  return source === null ? client : { ...client, address: source.address, port: source.port };
+}
+
+/** IPv4 callers on an IPv6 socket are shown as IPv4; null: the caller is gone. */
+export function plainAddress(address: string | undefined): string | null {
+  if (address === undefined) return null;
+  return address.startsWith("::ffff:") ? address.slice(7) : address;
 }

@@ -1,14 +1,17 @@
 /** One listening socket: accepts, finds out who is calling and by what protocol, and hands the byte stream on. */
 
 import net from "node:net";
-import { Timed, type Wheel } from "../clock.ts";
+import type { Wheel } from "../clock.ts";
 import type { ConnectionInfo } from "../exchange.ts";
 import type { Client, Log } from "../pipeline/plugin.ts";
-import { SecureInfo } from "./connection-info.ts";
+import { calledBy, plainAddress, plainInfo, SecureInfo } from "./connection-info.ts";
 import { looksLikeHttp, looksLikeTls, readFirstBytes, type FirstBytes } from "./first-bytes.ts";
-import { parseProxyHeader, type ProxySource } from "./proxy-protocol.ts";
+import { ListenError } from "./listen-error.ts";
+import { handshakeLimitMs, Opening, refusePlainText } from "./opening.ts";
+import { parseProxyHeader } from "./proxy-protocol.ts";
 import { acceptTls } from "./secure-socket.ts";
-import { isPeerRefusal, type PeerRefusal, type ServerTls } from "./tls.ts";
+import { isPeerRefusal, type PeerRefusal } from "./certificate.ts";
+import type { ServerTls } from "./tls.ts";
 import { Transport } from "./transport.ts";
 
 export interface ListenerSpec {
@@ -50,26 +53,7 @@ export interface ListenerEnv {
   refused(reason: PeerRefusal): void;
 }
 
-/** From the accepted socket to the end of the TLS handshake. */
-export const handshakeLimitMs = 10_000;
-/** How long a refused connection may take to read the answer. */
-const lingerMs = 1_000;
 const errorLogEveryMs = 1_000;
-
-/** Cannot listen: the address is taken, not ours, or not permitted. `code` is the system's. */
-export class ListenError extends Error {
-  readonly code: string;
-  constructor(where: string, cause: NodeJS.ErrnoException) {
-    const why: Record<string, string> = {
-      EADDRINUSE: "another process has this port",
-      EADDRNOTAVAIL: "this machine does not have that address",
-      EACCES: "not permitted (ports below 1024 need a privilege)",
-    };
-    super(`listen on ${where}: ${why[cause.code ?? ""] ?? cause.message}`, { cause });
-    this.name = "ListenError";
-    this.code = cause.code ?? "";
-  }
-}
 
 export class Listener {
   readonly spec: ListenerSpec;
@@ -325,64 +309,15 @@ export class Listener {
   }
 
   private answerPlainText(raw: net.Socket, client: Client): void {
-    const { env } = this;
-    raw.end(plainTextAnswer, "latin1");
-    // what the caller still sends is read and dropped: an unread byte would turn our FIN into a reset
-    raw.resume();
-    const linger = new Opening(() => raw.destroy());
-    env.wheel.arm(linger, env.now() + lingerMs);
-    raw.once("close", () => env.wheel.disarm(linger));
-    raw.once("end", () => raw.destroySoon());
+    refusePlainText(raw, this.env);
     this.report(client, "plain-text", "plain HTTP on a TLS port");
-  }
-}
-
-/** Ends a connection that does not get anywhere. */
-class Opening extends Timed {
-  doing = "the PROXY header or the first byte";
-  private readonly onLate: (detail: string) => void;
-
-  constructor(onLate: (detail: string) => void) {
-    super();
-    this.onLate = onLate;
-  }
-
-  override onDue(): void {
-    this.onLate(`${this.doing} took longer than ${handshakeLimitMs} ms`);
   }
 }
 
 const ignore = (): void => {};
 const closed = { onData: ignore, onEnd: ignore, onDrain: ignore, onClose: ignore };
 
-/** IPv4 callers on an IPv6 socket are shown as IPv4; null: the caller is gone. */
-function plainAddress(address: string | undefined): string | null {
-  if (address === undefined) return null;
-  return address.startsWith("::ffff:") ? address.slice(7) : address;
-}
-
-function calledBy(client: Client, source: ProxySource | null): Client {
-  return source === null ? client : { ...client, address: source.address, port: source.port };
-}
-
-function plainInfo(listener: string, client: Client): ConnectionInfo {
-  return { client, peer: null, listener, secure: false, misdirected: never };
-}
-
-const never = (): boolean => false;
-
 function handshakeReason(error: NodeJS.ErrnoException): string {
   if (error.code === "ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE") return "no-certificate";
   return "tls";
 }
-
-const plainTextBody = JSON.stringify({
-  title: "Bad request",
-  status: 400,
-  detail: "plain HTTP on a TLS port: use https",
-  code: "bad-request",
-});
-
-const plainTextAnswer =
-  "HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\n" +
-  `content-length: ${plainTextBody.length}\r\nproxy-status: weft; error=http_request_error\r\nconnection: close\r\n\r\n${plainTextBody}`;

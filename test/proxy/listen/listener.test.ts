@@ -4,7 +4,8 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import net from "node:net";
 import { test } from "node:test";
-import { handshakeLimitMs, Listener } from "../../../proxy/listen/listener.ts";
+import { Listener } from "../../../proxy/listen/listener.ts";
+import { handshakeLimitMs } from "../../../proxy/listen/opening.ts";
 import { ending, echo, exchange, sendAndRead } from "./echo.ts";
 
 async function connect(port: number): Promise<net.Socket> {

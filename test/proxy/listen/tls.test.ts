@@ -6,7 +6,7 @@ import { once } from "node:events";
 import net from "node:net";
 import { before, test } from "node:test";
 import tls from "node:tls";
-import { handshakeLimitMs } from "../../../proxy/listen/listener.ts";
+import { handshakeLimitMs } from "../../../proxy/listen/opening.ts";
 import { TlsContexts, TlsMaterialError, type TlsMaterial } from "../../../proxy/listen/tls.ts";
 import {
   signed,
@@ -89,7 +89,7 @@ test("tells what is known about the connection", async (t) => {
   const { port, served } = await echo(t, { tls: contexts() });
   const socket = await handshake(port, {
     servername: "a.example.com",
-    ALPNProtocols: ["h2", "http/1.1"],
+    ALPNProtocols: ["spdy/3", "http/1.1"],
   });
   assert.equal(await exchange(socket, "x"), "echo:x");
   socket.destroy();
