@@ -86,6 +86,8 @@ export interface ServiceConfig {
   readonly tls: { readonly ca: string | null; readonly serverName: string | null } | null;
   /** Speak mTLS to it with our mesh identity. Default: true in mesh mode, false in gateway mode. */
   readonly mtls: boolean | null;
+  /** Spoken to the endpoints; `auto` asks by ALPN, or tries. */
+  readonly protocol: "http1" | "http2" | "auto";
   readonly policy: string | PolicyConfig | null;
   readonly health: HealthConfig | null;
 }

@@ -38,7 +38,7 @@ export function serviceSpecs(config: Config, env: TargetEnv, problems: Problem[]
       endpoints: service.endpoints.map(({ address, host, port, weight }) => ({
         address,
         weight,
-        target: toTarget(host, port, secure),
+        target: toTarget(host, port, secure, service.protocol),
       })),
       health: service.health,
     };
@@ -51,7 +51,7 @@ export function serviceSpecs(config: Config, env: TargetEnv, problems: Problem[]
       ...sharedSpec(config, null),
       name: mesh.service,
       key: appKey,
-      endpoints: [{ address, weight: 1, target: toTarget(host, port, null) }],
+      endpoints: [{ address, weight: 1, target: toTarget(host, port, null, "http1") }],
       health: null,
     });
   }
@@ -114,7 +114,12 @@ function secureDial(
   }
 }
 
-function toTarget(host: string, port: number, secure: Secure | null): DialTarget {
-  const parts = { host, port, tls: secure?.dial ?? null };
+function toTarget(
+  host: string,
+  port: number,
+  secure: Secure | null,
+  protocol: ServiceConfig["protocol"],
+): DialTarget {
+  const parts = { host, port, tls: secure?.dial ?? null, protocol };
   return { ...parts, key: JSON.stringify([dialKey(parts), secure?.trust ?? ""]) };
 }

@@ -151,6 +151,7 @@ function serviceOf(service: ParsedService, file: (path: string) => string): Serv
             serverName: service.tls.serverName ?? null,
           },
     mtls: service.mtls ?? null,
+    protocol: service.protocol,
     policy: policyUseOf(service.policy),
     health:
       service.health === undefined

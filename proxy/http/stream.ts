@@ -2,7 +2,8 @@
 
 import type { ProxyError } from "../errors.ts";
 import type { Transport } from "../listen/transport.ts";
-import type { ResponseHead } from "./head.ts";
+import type { Fields } from "./fields.ts";
+import type { RequestHead, ResponseHead } from "./head.ts";
 
 /** The exchange, as the protocol that serves the caller sees it. */
 export interface RequestSink {
@@ -49,8 +50,27 @@ export interface Downstream {
   takeOver(): { readonly transport: Transport; readonly rest: Buffer } | null;
 }
 
+/** A request as it goes to an endpoint. */
+export interface OutgoingRequest {
+  /** Method and framing. */
+  readonly req: RequestHead;
+  /** Fields of the request, or of this try. */
+  readonly fields: Fields;
+  /** Origin form, already rewritten. */
+  readonly target: string;
+  readonly authority: string;
+  /** Per `Kind`: 1 = not forwarded. */
+  readonly drop: Uint8Array;
+  /** Lines that weft adds, each ended by CRLF. */
+  readonly extra: string;
+}
+
 /** A request under way to an endpoint, as the exchange sees it. */
 export interface UpstreamStream {
+  /** True when an earlier request used the connection: its endpoint may be closing it at this moment. */
+  readonly isReused: boolean;
+  /** Starts the request, once; its body follows by {@link write} and {@link end} unless its framing is `none`. */
+  send(sink: ResponseSink, request: OutgoingRequest): void;
   /** False: stop until `onUpstreamReady`. Bytes are copied or written before it returns. */
   write(chunk: Buffer): boolean;
   end(trailers: string): void;

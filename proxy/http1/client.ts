@@ -4,11 +4,12 @@ import { Timed, type Wheel } from "../clock.ts";
 import { ProxyError } from "../errors.ts";
 import { ResponseHead, type BodyFraming } from "../http/head.ts";
 import { latin1 } from "../http/latin1.ts";
-import type { ResponseSink, UpstreamStream } from "../http/stream.ts";
+import type { OutgoingRequest, ResponseSink, UpstreamStream } from "../http/stream.ts";
 import type { Transport, TransportHandler } from "../listen/transport.ts";
 import { ChunkedDecoder, chunkHead, type ChunkSink } from "./chunked.ts";
 import { parseResponseHead, type HeadLimits } from "./head.ts";
 import { NEED_MORE, releaseArrays, scanFailure } from "./scan.ts";
+import { requestHeadText } from "./serialise.ts";
 import { holdBytes, worthScanning } from "./server.ts";
 
 /** Limits on what an endpoint may send as a head; Envoy's defaults. */
@@ -76,22 +77,22 @@ export class ClientConnection extends Timed implements TransportHandler, Upstrea
     return !this.transport.isClosed && !this.endpointEnded;
   }
 
-  /** Starts a request; its body follows by {@link write} and {@link end} unless `framing` is `none`. */
-  send(sink: ResponseSink, headText: string, method: string, framing: BodyFraming): void {
+  // === impl UpstreamStream ===
+
+  send(sink: ResponseSink, request: OutgoingRequest): void {
+    const { req } = request;
     this.isIdle = false;
     this.sink = sink;
     this.requests++;
-    this.method = method;
-    this.requestFraming = framing;
-    this.requestDone = framing === "none";
+    this.method = req.method;
+    this.requestFraming = req.framing;
+    this.requestDone = req.framing === "none";
     this.silent = true;
     this.informational = 0;
     this.inBody = false;
-    this.held += headText;
+    this.held += requestHeadText(request);
     if (this.requestDone) this.flush();
   }
-
-  // === impl UpstreamStream ===
 
   write(chunk: Buffer): boolean {
     const chunked = this.requestFraming === "chunked";

@@ -1,7 +1,8 @@
 /** Heads to text: untouched runs of fields go on as they came; framing is written here and nowhere else. */
 
 import { Kind, type Fields } from "../http/fields.ts";
-import type { RequestHead, ResponseHead } from "../http/head.ts";
+import type { ResponseHead } from "../http/head.ts";
+import type { OutgoingRequest } from "../http/stream.ts";
 
 /** Per {@link Kind}: 1 = belongs to this hop, never forwarded as it came (RFC 9110 section 7.6.1). */
 export const hopByHop = new Uint8Array(32);
@@ -105,22 +106,9 @@ function lines(fields: Fields, drop: Uint8Array, from: number): string {
   return out;
 }
 
-/**
- * The head that goes to an endpoint.
- * @param fields those of the request, or of this attempt
- * @param target origin form, already rewritten
- * @param authority value of Host
- * @param drop per {@link Kind}: 1 = not forwarded; includes {@link hopByHop} and Host
- * @param extra lines that weft adds, each ended by CRLF
- */
-export function requestHeadText(
-  req: RequestHead,
-  fields: Fields,
-  target: string,
-  authority: string,
-  drop: Uint8Array,
-  extra: string,
-): string {
+/** The head that goes to an endpoint; `drop` includes {@link hopByHop} and Host. */
+export function requestHeadText(request: OutgoingRequest): string {
+  const { req, fields, target, authority, drop, extra } = request;
   let out = `${req.method} ${target} HTTP/1.1\r\nhost: ${authority}\r\n${lines(fields, drop, -1)}${extra}`;
   if (req.framing === "length") out += `content-length: ${req.contentLength}\r\n`;
   else if (req.framing === "chunked") out += "transfer-encoding: chunked\r\n";

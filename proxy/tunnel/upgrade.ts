@@ -12,6 +12,7 @@ import type { Transport } from "../listen/transport.ts";
 import { runAttempt } from "../pipeline/run.ts";
 import type { Endpoint } from "../service/endpoint.ts";
 import type { OutgoingHead } from "../upstream/forward.ts";
+import type { DialTarget } from "../upstream/connect.ts";
 import { TransportStream } from "./transport-stream.ts";
 
 const proxy = httpProxy.createProxyServer({});
@@ -87,8 +88,10 @@ class Upgrade implements Tunnel {
     endpoint.active++;
     this.endpoint = endpoint;
     this.startedMs = nowMs;
+    // an upgrade is a thing of HTTP/1.1, whatever else the endpoint speaks
+    const target: DialTarget = { ...endpoint.target, protocol: "http1" };
     this.dialling = x.env.dial(
-      endpoint.target,
+      target,
       { timeoutMs: x.policy!.connectTimeoutMs },
       (error, transport) => {
         this.dialling = null;
@@ -185,14 +188,15 @@ class Upgrade implements Tunnel {
   /** The outgoing head as http.request wants it; names as they came, repeated ones as lists. */
   private outgoingHeaders(): Record<string, string | string[]> {
     const { x, head } = this;
-    const text = requestHeadText(
-      x.req,
-      x.req.headers,
-      head.target,
-      head.authority,
-      head.drop,
-      head.extra,
-    );
+    const { target, authority, drop, extra } = head;
+    const text = requestHeadText({
+      req: x.req,
+      fields: x.req.headers,
+      target,
+      authority,
+      drop,
+      extra,
+    });
     const headers: Record<string, string | string[]> = Object.create(null) as Record<
       string,
       string | string[]

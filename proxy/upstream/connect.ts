@@ -16,6 +16,8 @@ export interface DialTarget {
   /** Identity of the pool: connections are shared only between equal keys. See {@link dialKey}. */
   readonly key: string;
   readonly tls: TlsDial | MeshDial | null;
+  /** What the endpoint speaks; `auto`: ask by ALPN, or try. Default `http1`. */
+  readonly protocol?: "http1" | "http2" | "auto";
 }
 
 /** TLS with a certificate checked against `serverName`, or against the host when there is none. */
@@ -59,13 +61,19 @@ export function upstreamTls(options: UpstreamTlsOptions): TlsDial {
   return { kind: "tls", context, serverName: options.serverName };
 }
 
+function alpnOf(protocol: DialTarget["protocol"]): string[] {
+  if (protocol === "http2") return ["h2"];
+  return protocol === "auto" ? ["h2", "http/1.1"] : ["http/1.1"];
+}
+
 /** A structured pool identity: no two different targets share a key. */
 export function dialKey(target: Omit<DialTarget, "key">): string {
   const { tls: secure } = target;
-  if (secure === null) return JSON.stringify([target.host, target.port]);
+  const { protocol = "http1" } = target;
+  if (secure === null) return JSON.stringify([target.host, target.port, protocol]);
   if (secure.kind === "mesh")
-    return JSON.stringify([target.host, target.port, "mesh", secure.expectedId]);
-  return JSON.stringify([target.host, target.port, "tls", secure.serverName]);
+    return JSON.stringify([target.host, target.port, protocol, "mesh", secure.expectedId]);
+  return JSON.stringify([target.host, target.port, protocol, "tls", secure.serverName]);
 }
 
 export interface DialEnv {
@@ -196,7 +204,7 @@ class Dialling extends Timed {
         allowHalfOpen: true,
         noDelay: true,
         secureContext: context,
-        ALPNProtocols: ["http/1.1"],
+        ALPNProtocols: alpnOf(this.target.protocol),
         ...(name !== null && net.isIP(name) === 0 ? { servername: name } : {}),
         ...(session === undefined ? {} : { session }),
         ...(name === null

@@ -5,11 +5,8 @@ import { ProxyError } from "../errors.ts";
 import type { Exchange, Forwarding } from "../exchange.ts";
 import { Fields, Kind } from "../http/fields.ts";
 import type { ResponseHead } from "../http/head.ts";
-import type { ResponseSink } from "../http/stream.ts";
-import type { ClientConnection } from "../http1/client.ts";
-import { requestHeadText } from "../http1/serialise.ts";
+import type { ResponseSink, UpstreamStream } from "../http/stream.ts";
 import { releaseArrays } from "../http1/scan.ts";
-import type { Transport } from "../listen/transport.ts";
 import type { Reply } from "../pipeline/plugin.ts";
 import { runAttempt, runAttemptResult } from "../pipeline/run.ts";
 import type { Endpoint } from "../service/endpoint.ts";
@@ -17,7 +14,7 @@ import type { Service, TryOutcome } from "../service/service.ts";
 import type { Policy } from "../snapshot.ts";
 import { canFinish } from "../../policies/timeout.ts";
 import { backoffMs, isIdempotent, judgeRetry, type FailureKind } from "../../policies/retry.ts";
-import { Pool } from "./pool.ts";
+import { poolOf } from "./endpoint-pool.ts";
 
 /** Body bytes kept for another try; more, and the request is sent once (Linkerd keeps as much). */
 const REPLAY_BYTES = 64 * 1024;
@@ -57,7 +54,7 @@ export class Forward extends Timed implements ResponseSink, Forwarding {
   private phase: Phase = "idle";
   private tries = 0;
   private endpoint: Endpoint | null = null;
-  private connection: ClientConnection | null = null;
+  private connection: UpstreamStream | null = null;
   private dialling: { cancel(): void } | null = null;
   private attemptStartMs = 0;
   /** The service has been told how this try went. */
@@ -194,7 +191,7 @@ export class Forward extends Timed implements ResponseSink, Forwarding {
     if (x.chain !== null && x.chain.attempt !== null && !this.askAttemptHooks(endpoint)) return;
     if (this.policy.attemptTimeoutMs > 0)
       x.env.wheel.arm(this, nowMs + this.policy.attemptTimeoutMs);
-    const connection = poolOf(endpoint, x).take();
+    const connection = poolOf(endpoint, x.env).take();
     if (connection !== null) return this.send(connection);
     this.connect(endpoint);
   }
@@ -228,40 +225,28 @@ export class Forward extends Timed implements ResponseSink, Forwarding {
 
   private connect(endpoint: Endpoint): void {
     this.phase = "connecting";
-    const pool = poolOf(endpoint, this.x);
-    this.dialling = this.x.env.dial(
+    this.dialling = poolOf(endpoint, this.x.env).connect(
       endpoint.target,
-      { timeoutMs: this.policy.connectTimeoutMs },
-      (error, transport) => this.connected(pool, error, transport),
+      this.policy.connectTimeoutMs,
+      (error, connection) => this.connected(error, connection),
     );
   }
 
-  private connected(pool: Pool, error: ProxyError | null, transport: Transport | null): void {
+  private connected(error: ProxyError | null, connection: UpstreamStream | null): void {
     this.dialling = null;
-    if (this.phase !== "connecting") {
-      transport?.destroy();
-      return;
-    }
-    if (transport === null) return this.failed("connect-failure", error!, true);
-    this.send(pool.adopt(transport));
-    // no turn of the caller's bytes is under way that would end with a flush
-    this.flush();
+    if (this.phase !== "connecting") connection?.cancel();
+    else if (connection === null) this.failed("connect-failure", error!, true);
+    else this.send(connection);
   }
 
-  private send(connection: ClientConnection): void {
+  private send(connection: UpstreamStream): void {
     const { x, head } = this;
     this.phase = "sent";
     this.connection = connection;
     const { req } = x;
-    const text = requestHeadText(
-      req,
-      this.attemptFields ?? req.headers,
-      head.target,
-      head.authority,
-      head.drop,
-      head.extra,
-    );
-    connection.send(this, text, req.method, req.framing);
+    const { target, authority, drop, extra } = head;
+    const fields = this.attemptFields ?? req.headers;
+    connection.send(this, { req, fields, target, authority, drop, extra });
     if (req.framing === "none") return;
     const kept = this.kept;
     if (kept !== null) {
@@ -378,7 +363,8 @@ export class Forward extends Timed implements ResponseSink, Forwarding {
       this.connect(this.endpoint!);
       return;
     }
-    this.failed(silent ? "reset-before-response" : "other", error, false);
+    if (error.retryable) this.failed("refused-stream", error, true);
+    else this.failed(silent ? "reset-before-response" : "other", error, false);
   }
 
   onUpstreamReady(): void {
@@ -482,22 +468,6 @@ const classNames = ["0xx", "1xx", "2xx", "3xx", "4xx", "5xx", "6xx", "7xx", "8xx
 
 function statusClass(status: number): string {
   return classNames[(status / 100) | 0]!;
-}
-
-function poolOf(endpoint: Endpoint, x: Exchange): Pool {
-  const pool = endpoint.pool;
-  if (pool instanceof Pool) return pool;
-  const { env } = x;
-  const made = new Pool(
-    {
-      wheel: env.wheel,
-      now: () => env.now(),
-      countConnection: (delta) => env.metrics.connection("upstream", delta),
-    },
-    endpoint.address,
-  );
-  endpoint.pool = made;
-  return made;
 }
 
 /** `Retry-After` in seconds (RFC 9110 section 10.2.3), as ms; a date, or none: 0. */

@@ -1,25 +1,43 @@
-/** Idle connections to one endpoint: the newest first, so that the rest can expire. */
+/** Connections to one endpoint over HTTP/1.1: one request each; the newest idle one first, so that the rest can expire. */
 
 import type { Wheel } from "../clock.ts";
+import type { ProxyError } from "../errors.ts";
+import type { Dial } from "../exchange.ts";
+import type { UpstreamStream } from "../http/stream.ts";
+import type { DialTarget } from "./connect.ts";
 import type { Transport } from "../listen/transport.ts";
 import { ClientConnection, type ConnectionOwner } from "../http1/client.ts";
 
 /** Idle connections kept per endpoint and worker; Envoy and Go keep 100 to unlimited. */
 const MAX_IDLE = 256;
 /** An idle connection is closed after this long; shorter when its endpoint says so. */
-const IDLE_MS = 60_000;
+export const IDLE_MS = 60_000;
 /** Closed this much before the endpoint would close it (node.md, bug 8: the keep-alive race). */
 const MARGIN_MS = 1000;
 
 export interface PoolEnv {
   readonly wheel: Wheel;
+  readonly dial: Dial;
   now(): number;
   /** +1 when a connection is made, -1 when it is gone. */
   countConnection(delta: number): void;
 }
 
+/** Takes requests to one endpoint, whatever protocol it speaks. */
+export interface UpstreamPool {
+  /** Room for a request on an open connection; null: {@link connect}. */
+  take(): UpstreamStream | null;
+  /** Makes room, with a new connection unless one under way will have it. */
+  connect(target: DialTarget, timeoutMs: number, done: Connected): { cancel(): void };
+  /** Closes what is idle, and what becomes idle from now on. */
+  close(): void;
+}
+
+/** Exactly one of both. */
+export type Connected = (error: ProxyError | null, stream: UpstreamStream | null) => void;
+
 /** HTTP/1.1 connections to one endpoint. */
-export class Pool implements ConnectionOwner {
+export class Pool implements ConnectionOwner, UpstreamPool {
   private readonly env: PoolEnv;
   private readonly address: string;
   private readonly idle: ClientConnection[] = [];
@@ -47,6 +65,12 @@ export class Pool implements ConnectionOwner {
     }
   }
 
+  connect(target: DialTarget, timeoutMs: number, done: Connected): { cancel(): void } {
+    return this.env.dial(target, { timeoutMs }, (error, transport) =>
+      done(error, transport === null ? null : this.adopt(transport)),
+    );
+  }
+
   /** Takes charge of a new connection, for the request that it was made for. */
   adopt(transport: Transport): ClientConnection {
     this.open++;
@@ -54,7 +78,6 @@ export class Pool implements ConnectionOwner {
     return new ClientConnection(transport, this.address, this, this.env.wheel);
   }
 
-  /** Closes what is idle, and what becomes idle from now on. */
   close(): void {
     this.closed = true;
     for (const connection of this.idle.splice(0)) connection.close();

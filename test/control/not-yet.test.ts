@@ -16,7 +16,7 @@ const cases: readonly (readonly [text: string, path: string])[] = [
     'services: { a: { endpoints: [{ address: "a:1", priority: 0 }] } }',
     "services.a.endpoints.0.priority",
   ],
-  ["services: { a: { endpoints: [], protocol: http2 } }", "services.a.protocol"],
+  ["services: { a: { endpoints: [], protocol: tcp } }", "services.a.protocol"],
   ["services: { a: { endpoints: [], protocol: auto } }", "services.a.protocol"],
   ["services: { a: { endpoints: [], protocol: tcp } }", "services.a.protocol"],
   ...["dns", "srv", "registry", "etcd", "consul", "kubernetes"].map(
