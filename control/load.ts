@@ -27,7 +27,7 @@ export interface ConfigSource {
   /** As the user named it. */
   readonly file: string;
   readonly format: "yaml" | "json" | "module";
-  /** Empty for a module. */
+  /** Empty when it could not be read. */
   readonly text: string;
 }
 
@@ -36,7 +36,6 @@ export type LoadResult =
       readonly ok: true;
       readonly config: Config;
       readonly source: ConfigSource;
-      readonly warnings: readonly LocatedProblem[];
     }
   | {
       readonly ok: false;
@@ -187,7 +186,7 @@ async function finish(work: Unfinished): Promise<LoadResult> {
     problems = await checkAll(config, work.mode);
   }
   if (problems.length > 0) return fail(problems);
-  return { ok: true, config, source, warnings: [] };
+  return { ok: true, config, source };
 }
 
 /** Replaces `${VAR}` in place. What cannot be expanded is a problem. */
