@@ -96,6 +96,11 @@ export class LogSink implements Log {
   }
 }
 
+/** A stranger's text must not steer the terminal. */
+function printable(text: string): string {
+  return text.replace(/\p{Cc}/gu, (sign) => (sign === "\n" || sign === "\t" ? sign : "?"));
+}
+
 function isTerminal(fd: number): boolean {
   try {
     return (
@@ -115,5 +120,6 @@ function readable(line: string): string {
       ` ${key}=${typeof value === "string" && !/[\s"=]/.test(value) ? value : JSON.stringify(value)}`,
   );
   const gap = pairs.length === 0 ? "" : " ";
-  return `${String(time).slice(11, 23)} ${String(level).toUpperCase().padEnd(5)} ${String(msg)}${gap}${pairs.join("")}\n`;
+  const place = `${String(time).slice(11, 23)} ${String(level).toUpperCase().padEnd(5)}`;
+  return `${printable(`${place} ${String(msg)}${gap}${pairs.join("")}`)}\n`;
 }

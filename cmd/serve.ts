@@ -186,7 +186,7 @@ class Serving {
       void supervisor.reload();
     });
     this.watch = watch;
-    supervisor.onApplied = (code) => watch.setFiles(files(code));
+    supervisor.onCode = (code) => watch.setFiles(files(code));
   }
 }
 

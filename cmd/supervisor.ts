@@ -43,8 +43,8 @@ export class Supervisor {
   lastRejected: Rejection | null = null;
   /** Plugin and app files of the configuration in effect. */
   code: readonly string[] = [];
-  /** Called after each applied configuration, with the code files it stands on. */
-  onApplied: (code: readonly string[]) => void = () => {};
+  /** Called with the code files to watch: those of each configuration that is tried, so that mending one is noticed. */
+  onCode: (code: readonly string[]) => void = () => {};
   private readonly origin: ConfigOrigin;
   private readonly shared: SharedState;
   private readonly ticketKeys = randomBytes(48);
@@ -178,6 +178,7 @@ export class Supervisor {
     if (broken.length > 0) return this.reject(loaded.locate(broken));
     const code = await codeFiles(config);
     const codeHash = await contentHash(code);
+    this.onCode([...this.code, ...code]);
     let plan: PreparedPlan;
     try {
       plan = await this.plan.prepare(config);
@@ -213,7 +214,7 @@ export class Supervisor {
     });
     this.code = code;
     void this.noteCertificates(config);
-    this.onApplied(code);
+    this.onCode(code);
   }
 
   private async noteCertificates(config: Config): Promise<void> {

@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { describe, it } from "node:test";
 import { LineWriter } from "../../cmd/line-writer.ts";
+import { LogSink } from "../../cmd/log.ts";
 import { eventually, within } from "../support/eventually.ts";
 import { freePorts } from "../support/ports.ts";
 import { root } from "../support/source-tree.ts";
@@ -119,5 +120,35 @@ describe("LineWriter", () => {
     writer.write("h\ni\nj\nk\nl\nm\n");
     assert.equal(writer.dropped, 6);
     closeSync(fd);
+  });
+});
+
+describe("LogSink", () => {
+  const lines = async (options: { pretty: boolean; level: "info" | "warn" }) => {
+    const folder = mkdtempSync(path.join(tmpdir(), "weft-test-"));
+    const file = path.join(folder, "log");
+    const appFd = openSync(file, "w");
+    const sink = new LogSink({ ...options, appFd, accessFd: appFd });
+    sink.info("said by \u001b[31ma stranger", { path: "/a b", token: "secret" });
+    sink.warn("second", { count: 2 });
+    await sink.flush(10_000);
+    closeSync(appFd);
+    const text = readFileSync(file, "utf8");
+    rmSync(folder, { recursive: true });
+    return text.split("\n").slice(0, -1);
+  };
+
+  it("writes JSON lines, secrets hidden, from its level on", async () => {
+    const all = await lines({ pretty: false, level: "info" });
+    const first = JSON.parse(all[0]!) as Record<string, unknown>;
+    assert.equal(first["level"], "info");
+    assert.equal(first["token"], "[Redacted]");
+    assert.equal((await lines({ pretty: false, level: "warn" })).length, 1);
+  });
+
+  it("writes readable lines for a terminal, which no text can steer", async () => {
+    const [first, second] = await lines({ pretty: true, level: "info" });
+    assert.match(first!, /^[\d:.]{12} INFO  said by \?\[31ma stranger path="\/a b"/);
+    assert.match(second!, /^[\d:.]{12} WARN  second {2}count=2$/);
   });
 });
