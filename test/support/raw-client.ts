@@ -88,9 +88,10 @@ export class RawClient extends ByteLog {
     this.socket.end();
   }
 
-  /** Sends RST. */
+  /** Sends RST; over TLS the connection is cut without a goodbye. */
   reset(): void {
-    this.socket.resetAndDestroy();
+    if (this.socket instanceof tls.TLSSocket) this.socket.destroy();
+    else this.socket.resetAndDestroy();
   }
 
   destroy(): void {
