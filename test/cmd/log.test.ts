@@ -148,7 +148,7 @@ describe("LogSink", () => {
 
   it("writes readable lines for a terminal, which no text can steer", async () => {
     const [first, second] = await lines({ pretty: true, level: "info" });
-    assert.match(first!, /^[\d:.]{12} INFO  said by \?\[31ma stranger path="\/a b"/);
+    assert.match(first!, /^[\d:.]{12} INFO  said by \?\[31ma stranger {2}path="\/a b"/);
     assert.match(second!, /^[\d:.]{12} WARN  second {2}count=2$/);
   });
 });
