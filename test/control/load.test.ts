@@ -144,6 +144,7 @@ describe("a file with everything in it", () => {
       endpoints: [],
       tls: null,
       mtls: null,
+      protocol: "http1",
       policy: null,
       health: null,
     });

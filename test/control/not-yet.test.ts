@@ -17,8 +17,6 @@ const cases: readonly (readonly [text: string, path: string])[] = [
     "services.a.endpoints.0.priority",
   ],
   ["services: { a: { endpoints: [], protocol: tcp } }", "services.a.protocol"],
-  ["services: { a: { endpoints: [], protocol: auto } }", "services.a.protocol"],
-  ["services: { a: { endpoints: [], protocol: tcp } }", "services.a.protocol"],
   ...["dns", "srv", "registry", "etcd", "consul", "kubernetes"].map(
     (kind) => [`services: { a: { discover: "${kind}:x:1" } }`, "services.a.discover"] as const,
   ),

@@ -6,7 +6,7 @@ import { configOf } from "./loading.ts";
 
 const text = await readFile(new URL("../../docs/routing.md", import.meta.url), "utf8");
 const yaml = /```yaml\n([^]*?)```/.exec(text)?.[1] ?? "";
-const rows = [...text.matchAll(/^\| `([A-Z]+) (\S+)`(?: with `(\S+): (\S+)`)? \| (.+) \|$/gm)];
+const rows = [...text.matchAll(/^\| `([A-Z]+) (\S+)`(?: with `(\S+): (\S+)`)? +\| (.+?) +\|$/gm)];
 
 describe("the example of docs/routing.md", () => {
   it("has a configuration and requests", async () => {
