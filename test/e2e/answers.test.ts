@@ -34,7 +34,7 @@ workers: 1
   });
 });
 after(async () => {
-  await gateway.stop();
+  await gateway?.stop();
   await origin.close();
 });
 
