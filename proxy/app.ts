@@ -2,10 +2,12 @@
 
 import { answers, failOnBug } from "./answer.ts";
 import type { Exchange, Forwarding } from "./exchange.ts";
+import { Kind } from "./http/fields.ts";
 import { ResponseHead } from "./http/head.ts";
 import { asBuffer } from "./http/latin1.ts";
 import { httpDate } from "./http/respond.ts";
 import type { App } from "./snapshot.ts";
+import { safeValue } from "./upstream/outgoing.ts";
 
 /** Body bytes of a request that wait for the app to read them; more stop the caller. */
 const QUEUE_BYTES = 64 * 1024;
@@ -78,8 +80,21 @@ class AppCall implements Forwarding {
     const { x } = this;
     const { req } = x;
     const headers = new Headers();
-    for (const [name, value] of req.headers.entries()) headers.append(name, value);
+    const { drop } = x.env.trust;
+    const fields = req.headers;
+    for (let i = 0; i < fields.count; i++) {
+      const kind = fields.kinds[i]!;
+      if (drop[kind] !== 1 && kind !== Kind.named && !fields.isReplacedAt(i))
+        headers.append(fields.nameAt(i), fields.valueAt(i));
+    }
+    for (const edit of fields.edits ?? [])
+      if (edit.name !== null) headers.append(edit.name, edit.value);
+    for (const line of x.env.trust.lines(req, x.conn).split("\r\n")) {
+      const colon = line.indexOf(":");
+      if (colon > 0) headers.set(line.slice(0, colon), line.slice(colon + 1).trim());
+    }
     headers.set("x-request-id", x.id);
+    if (x.consumer !== null) headers.set("x-weft-consumer", safeValue(x.consumer.name));
     const init: RequestInit & { duplex?: "half" } = {
       method: req.method,
       headers,

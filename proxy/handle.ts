@@ -68,9 +68,9 @@ function match(x: Exchange): void {
   const route = found.value;
   x.matchedPrefix = found.matchedPrefix;
   x.route = route;
-  x.chain = route.chain;
   choosePolicy(x, route);
   if (x.plane.access !== null && !isAllowed(x)) return;
+  x.chain = route.chain;
   const outcome = runRequest(x.chain, x, afterRequestHooks);
   if (outcome === null) dispatch(x, route.target);
   else if (outcome !== PENDING) reply(x, outcome);

@@ -3,12 +3,13 @@
 import { Timed, type Wheel } from "../clock.ts";
 import { ProxyError } from "../errors.ts";
 import { ResponseHead } from "../http/head.ts";
-import type { OutgoingRequest, ResponseSink, UpstreamStream } from "../http/stream.ts";
+import type { OutgoingRequest } from "../http/stream.ts";
 import type { HeadLimits } from "../http1/head.ts";
 import { releaseArrays } from "../http1/scan.ts";
 import type { Transport, TransportHandler } from "../listen/transport.ts";
 import { boundOfFields, boundOfLines, writeFields, writeLines } from "./field-writer.ts";
-import { connectionWindowMax, ReceiveWindow, streamWindowMax, threadBudget } from "./flow.ts";
+import { ClientStream, STREAM_WINDOW } from "./client-stream.ts";
+import { connectionWindowMax, ReceiveWindow, threadBudget } from "./flow.ts";
 import {
   clientPreface,
   defaultFrameBytes,
@@ -39,15 +40,8 @@ import { FrameOutput } from "./output.ts";
 const responseLimits: HeadLimits = { headerBytes: 80 * 1024, headerCount: 200 };
 /** Requests at once on one connection, whatever the endpoint would allow. */
 const MAX_STREAMS = 256;
-const INFORMATIONAL_LIMIT = 16;
 /** Frames in a row that carry nothing; more is a flood. */
 const EMPTY_LIMIT = 1000;
-/** Request bytes that wait for a window before the caller is held back. */
-const QUEUE_BYTES = 64 * 1024;
-/** What we grant a stream from the start. */
-const STREAM_WINDOW = 256 * 1024;
-
-const EMPTY = Buffer.alloc(0);
 
 /** Who keeps connections. */
 export interface SessionOwner {
@@ -267,7 +261,7 @@ export class ClientSession extends Timed implements TransportHandler, FrameSink 
     this.dead = true;
     this.received.release();
     const how = (error as NodeJS.ErrnoException | null)?.code === "ECONNRESET" ? "reset" : "closed";
-    for (const stream of [...this.streams.values()])
+    for (const stream of this.streams.values())
       stream.lost(`${this.address} ${how} the connection`);
     this.streams.clear();
     this.owner.onGone(this);
@@ -486,7 +480,7 @@ export class ClientSession extends Timed implements TransportHandler, FrameSink 
     const lastId = readUint31(buf, start);
     const code = readUint32(buf, start + 4);
     this.stopOpening();
-    for (const stream of [...this.streams.values()])
+    for (const stream of this.streams.values())
       if (stream.id > lastId)
         stream.refused(
           `${this.address} said goodbye (${errorName(code)}) before it took the request`,
@@ -521,7 +515,7 @@ export class ClientSession extends Timed implements TransportHandler, FrameSink 
     if (this.dead) return false;
     this.dead = true;
     this.stopOpening();
-    for (const stream of [...this.streams.values()])
+    for (const stream of this.streams.values())
       stream.broken(new ProxyError("upstream-invalid", `${this.address} broke HTTP/2: ${why}`));
     this.shut(code);
     return false;
@@ -550,251 +544,3 @@ const ackSettings = ((): Buffer => {
   writeFrameHead(frame, 0, 0, typeWith(FrameType.settings, Flag.ack), 0);
   return frame;
 })();
-
-/** One request and its answer. */
-export class ClientStream implements UpstreamStream {
-  readonly id: number;
-  readonly isReused = false;
-  method = "GET";
-  hasHead = false;
-  isOver = false;
-  sendWindow: number;
-  readonly received = new ReceiveWindow(threadBudget, streamWindowMax, STREAM_WINDOW);
-  private readonly session: ClientSession;
-  private sink: ResponseSink | null = null;
-  private silent = true;
-  private informational = 0;
-  private lengthLeft = -1;
-  private isPaused = false;
-  private unconsumed = 0;
-  /** Request bytes that wait for a window. */
-  private queue: Buffer[] = [];
-  private queued = 0;
-  private requestDone = false;
-  private endSent = false;
-  private trailers = "";
-  private isHeldBack = false;
-
-  constructor(session: ClientSession, id: number, sendWindow: number) {
-    this.session = session;
-    this.id = id;
-    this.sendWindow = sendWindow;
-  }
-
-  // === impl UpstreamStream ===
-
-  send(sink: ResponseSink, request: OutgoingRequest): void {
-    this.sink = sink;
-    const { req } = request;
-    this.method = req.method;
-    const ends = req.framing === "none" || (req.framing === "length" && req.contentLength === 0);
-    this.requestDone = this.endSent = ends;
-    this.session.writeRequest(this, request, ends);
-  }
-
-  write(chunk: Buffer): boolean {
-    if (this.isOver || chunk.length === 0) return true;
-    if (this.queued === 0) {
-      const now = this.grantOf(chunk.length);
-      if (now > 0) this.writeData(chunk, 0, now, false);
-      if (now === chunk.length) return this.ready();
-      this.enqueue(chunk.subarray(now));
-    } else this.enqueue(chunk);
-    return this.ready();
-  }
-
-  end(trailers: string): void {
-    if (this.requestDone) return;
-    this.requestDone = true;
-    this.trailers = trailers;
-    if (this.queued === 0) this.finishRequest();
-  }
-
-  flush(): void {
-    // frames of a turn leave together: see output.ts
-  }
-
-  cancel(): void {
-    if (this.isOver) return;
-    this.over();
-    this.session.reset(this, ErrorCode.cancel);
-  }
-
-  pause(): void {
-    this.isPaused = true;
-    this.received.stopGrowing();
-  }
-
-  resume(): void {
-    if (!this.isPaused) return;
-    this.isPaused = false;
-    const bytes = this.unconsumed;
-    this.unconsumed = 0;
-    if (bytes > 0) this.session.consumed(this, bytes);
-  }
-
-  // === sending ===
-
-  private ready(): boolean {
-    const ready = this.queued < QUEUE_BYTES && this.session.isReady;
-    if (!ready) this.isHeldBack = true;
-    return ready;
-  }
-
-  private grantOf(bytes: number): number {
-    return Math.max(0, Math.min(bytes, this.sendWindow, this.session.sendWindow));
-  }
-
-  private writeData(chunk: Buffer, start: number, end: number, ends: boolean): void {
-    this.sendWindow -= end - start;
-    this.session.sendWindow -= end - start;
-    const { output, maxFrame } = this.session;
-    output.data(
-      this.id,
-      chunk,
-      start,
-      end,
-      maxFrame,
-      typeWith(FrameType.data, ends ? Flag.endStream : 0),
-    );
-  }
-
-  private enqueue(chunk: Buffer): void {
-    this.queue.push(Buffer.from(chunk));
-    this.queued += chunk.length;
-  }
-
-  /** Sends what the windows allow. */
-  pump(): void {
-    while (this.queued > 0 && !this.isOver) {
-      const chunk = this.queue[0]!;
-      const now = this.grantOf(chunk.length);
-      if (now === 0) return;
-      this.writeData(chunk, 0, now, false);
-      this.queued -= now;
-      if (now === chunk.length) this.queue.shift();
-      else this.queue[0] = chunk.subarray(now);
-    }
-    if (this.isOver) return;
-    if (this.requestDone && !this.endSent) this.finishRequest();
-    if (this.isHeldBack && this.queued < QUEUE_BYTES && this.session.isReady) {
-      this.isHeldBack = false;
-      this.sink?.onUpstreamReady();
-    }
-  }
-
-  private finishRequest(): void {
-    if (this.endSent) return;
-    this.endSent = true;
-    const { output } = this.session;
-    if (this.trailers !== "") this.session.writeTrailers(this, this.trailers);
-    else if (!output.amend(this.id, Flag.endStream)) this.writeData(EMPTY, 0, 0, true);
-  }
-
-  // === receiving ===
-
-  onAnswer(head: ResponseHead, ends: boolean): void {
-    this.silent = false;
-    const sink = this.sink!;
-    if (head.status < 200) {
-      if (++this.informational > INFORMATIONAL_LIMIT)
-        return this.malformed("too many informational answers");
-      sink.onInformational(head);
-      releaseArrays(head.headers);
-      return;
-    }
-    this.hasHead = true;
-    this.lengthLeft = head.framing === "length" ? head.contentLength : -1;
-    sink.onHead(head);
-    if (ends && this.sink === sink) this.complete("");
-    this.sink?.onTurnEnd();
-  }
-
-  /** @param counted what the frame took from the windows, padding included */
-  onBody(buf: Buffer, start: number, end: number, counted: number, ends: boolean): void {
-    if (!this.received.receive(counted))
-      return this.malformed("more bytes than the stream's window", ErrorCode.flowControlError);
-    if (!this.hasHead) return this.malformed("a body before the head");
-    const length = end - start;
-    if (this.lengthLeft >= 0) {
-      this.lengthLeft -= length;
-      if (this.lengthLeft < 0) return this.malformed("a body longer than its Content-Length");
-    }
-    if (length > 0) this.sink!.onResponseData(buf.subarray(start, end));
-    if (this.isPaused && !ends) this.unconsumed += counted;
-    else this.session.consumed(this, counted);
-    if (ends && this.sink !== null) this.complete("");
-    this.sink?.onTurnEnd();
-  }
-
-  onTrailers(lines: string): void {
-    this.complete(lines);
-  }
-
-  private complete(trailers: string): void {
-    if (this.lengthLeft > 0) return this.malformed("a body shorter than its Content-Length");
-    const sink = this.sink!;
-    this.over();
-    // an answer before the end of the request: RFC 9113 section 8.1 ends the rest with NO_ERROR
-    if (this.endSent) this.session.forget(this);
-    else this.session.reset(this, ErrorCode.noError);
-    sink.onResponseEnd(trailers);
-  }
-
-  /** The endpoint ended the stream. */
-  wasReset(code: number): void {
-    if (code === ErrorCode.refusedStream)
-      return this.refused(`${this.session.address} refused the stream`);
-    // RFC 9113 section 8.1: the answer is whole, and the rest of the request is not wanted
-    this.endWith(
-      new ProxyError(
-        "upstream-reset",
-        `${this.session.address} reset the stream (${errorName(code)}) ${this.where}`,
-      ),
-    );
-  }
-
-  /** Nothing of the request has been processed: it may go elsewhere, whatever it is. */
-  refused(why: string): void {
-    this.endWith(new ProxyError("upstream-reset", why, { retryable: true }));
-  }
-
-  lost(how: string): void {
-    this.endWith(new ProxyError("upstream-reset", `${how} ${this.where}`));
-  }
-
-  broken(error: ProxyError): void {
-    this.endWith(error);
-  }
-
-  /** A stream error: this answer is over, the connection goes on. */
-  malformed(why: string, code: number = ErrorCode.protocolError): void {
-    if (this.isOver) return;
-    const sink = this.sink;
-    this.over();
-    this.session.reset(this, code);
-    sink?.onFailure(
-      new ProxyError("upstream-invalid", `${this.session.address} sent an invalid answer: ${why}`),
-      false,
-    );
-  }
-
-  private endWith(error: ProxyError): void {
-    if (this.isOver) return;
-    const sink = this.sink;
-    this.over();
-    this.session.forget(this);
-    sink?.onFailure(error, this.silent);
-  }
-
-  private over(): void {
-    this.isOver = true;
-    this.sink = null;
-    this.queue = [];
-    this.queued = 0;
-  }
-
-  private get where(): string {
-    return this.hasHead ? "in the middle of its answer" : "before an answer";
-  }
-}

@@ -236,7 +236,11 @@ export class Forward extends Timed implements ResponseSink, Forwarding {
     this.dialling = null;
     if (this.phase !== "connecting") connection?.cancel();
     else if (connection === null) this.failed("connect-failure", error!, true);
-    else this.send(connection);
+    else {
+      this.send(connection);
+      // no turn of the caller's bytes is under way that would end with a flush
+      connection.flush();
+    }
   }
 
   private send(connection: UpstreamStream): void {

@@ -70,7 +70,7 @@ export class Http2Pool implements UpstreamPool, SessionOwner {
   close(): void {
     this.closed = true;
     this.http1.close();
-    for (const session of [...this.sessions]) session.close();
+    for (const session of this.sessions) session.close();
   }
 
   private dial({ target, timeoutMs }: Waiting): void {

@@ -63,7 +63,7 @@ function te(x: Exchange): boolean {
 }
 
 /** Field values are latin1 without control characters; anything else in a name of ours is shown as `?`. */
-function safeValue(text: string): string {
+export function safeValue(text: string): string {
   return text.replace(/[^\x20-\x7e\u00a0-\u00ff]/g, "?");
 }
 
