@@ -6,8 +6,14 @@ import {
   createAuthority,
   issueCertificate,
 } from "../control/authority/authority.ts";
-import { describeCertificate, summarise } from "../control/authority/describe.ts";
+import {
+  describeCertificate,
+  describeInUse,
+  summarise,
+  type CertificateInUse,
+} from "../control/authority/describe.ts";
 import { parseDuration, suggestDuration } from "../control/units.ts";
+import { askAdmin, defaultAdmin } from "./admin-client.ts";
 import { parseArguments } from "./args.ts";
 import type { Arguments, Command } from "./command.ts";
 import { CommandError, exitCodes } from "./exit.ts";
@@ -48,10 +54,17 @@ export const certCommands: readonly Command[] = [
   {
     name: "cert show",
     summary: "say who a certificate is for, until when, and who signed it",
-    positionals: "FILE",
-    arity: [1, 1],
-    options: { json: { help: "for machines" } },
-    examples: ["weft cert show certs/orders.crt"],
+    positionals: "[FILE]",
+    arity: [0, 1],
+    options: {
+      admin: {
+        value: "ADDR",
+        help: "without FILE: those in use by the weft that runs there",
+        default: defaultAdmin,
+      },
+      json: { help: "for machines" },
+    },
+    examples: ["weft cert show certs/orders.crt", "weft cert show --admin 127.0.0.1:9901"],
     run: (args) => inWords(() => show(args)),
   },
 ];
@@ -99,7 +112,11 @@ async function issue(args: Arguments): Promise<number> {
 }
 
 async function show(args: Arguments): Promise<number> {
-  const file = args.positionals[0]!;
+  const [file] = args.positionals;
+  if (file === undefined) return showInUse(args);
+  if (args.value("admin") !== undefined) {
+    throw new CommandError(exitCodes.usage, "weft cert show: give FILE or --admin, not both");
+  }
   let pem: string;
   try {
     pem = await readFile(file, "utf8");
@@ -118,6 +135,19 @@ async function show(args: Arguments): Promise<number> {
     if (!(error instanceof AuthorityError)) throw error;
     throw new CommandError(exitCodes.input, `${file}: ${error.message}`);
   }
+  return exitCodes.ok;
+}
+
+async function showInUse(args: Arguments): Promise<number> {
+  const views = (await askAdmin(args.value("admin") ?? defaultAdmin, "/certs")) as readonly (
+    | CertificateInUse
+    | { readonly use: string; readonly file: string; readonly error: string }
+  )[];
+  const words = views.map((one) =>
+    "error" in one ? `${one.use}: ${one.file}\n  ${one.error}` : describeInUse(one, Date.now()),
+  );
+  const text = views.length === 0 ? "no certificates in use" : words.join("\n");
+  process.stdout.write(`${args.has("json") ? JSON.stringify(views, null, 2) : text}\n`);
   return exitCodes.ok;
 }
 

@@ -46,7 +46,7 @@ function summaryOf(certificate: X509Certificate, nowMs: number): CertificateSumm
     isAuthority: certificate.ca,
     validFrom: from.toISOString(),
     validUntil: until.toISOString(),
-    state: until.getTime() < nowMs ? "expired" : from.getTime() > nowMs ? "not-yet-valid" : "valid",
+    state: stateOf(from.getTime(), until.getTime(), nowMs),
     key: keyOf(certificate),
     sha256: certificate.fingerprint256,
   };
@@ -55,23 +55,61 @@ function summaryOf(certificate: X509Certificate, nowMs: number): CertificateSumm
 /** A few lines for a person. Throws {@link AuthorityError}. */
 export function describeCertificate(pem: string, nowMs: number = Date.now()): string {
   return summarise(pem, nowMs)
-    .map((one) => {
-      const others = one.names.filter((name) => name !== one.who);
-      const until = day(one.validUntil);
-      const validity = {
-        valid: `valid until ${until} (${distance(Date.parse(one.validUntil) - nowMs)} left)`,
-        expired: `EXPIRED on ${until} (${distance(nowMs - Date.parse(one.validUntil))} ago)`,
-        "not-yet-valid": `NOT YET VALID: from ${day(one.validFrom)} until ${until}`,
-      }[one.state];
-      return [
-        `${one.who}${one.isAuthority ? ", an authority" : ""}`,
-        ...(others.length > 0 ? [`  also ${others.join(", ")}`] : []),
-        `  ${validity}`,
-        `  signed by ${one.selfSigned ? "itself" : one.issuer}`,
-        `  ${one.key}, sha256 ${one.sha256}`,
-      ].join("\n");
-    })
+    .map((one) => [...lines(one, nowMs), `  ${one.key}, sha256 ${one.sha256}`].join("\n"))
     .join("\n");
+}
+
+/** What {@link describeInUse} needs of a certificate that a running weft uses. */
+export interface CertificateInUse {
+  /** `listener secure`, `mesh identity` */
+  readonly use: string;
+  readonly file: string;
+  readonly subject: string;
+  readonly names: readonly string[];
+  readonly issuer: string;
+  /** ISO 8601. */
+  readonly notBefore: string;
+  readonly notAfter: string;
+}
+
+/** The same words for a certificate that a running weft uses, under the place where it does. */
+export function describeInUse(one: CertificateInUse, nowMs: number): string {
+  const spiffe = one.names.find((name) => name.startsWith("spiffe://"));
+  const summary = {
+    who: spiffe ?? one.names[0] ?? plain(one.subject),
+    names: one.names,
+    issuer: plain(one.issuer),
+    selfSigned: one.subject === one.issuer,
+    isAuthority: false,
+    validFrom: one.notBefore,
+    validUntil: one.notAfter,
+    state: stateOf(Date.parse(one.notBefore), Date.parse(one.notAfter), nowMs),
+  };
+  return [`${one.use}: ${one.file}`, ...lines(summary, nowMs).map((line) => `  ${line}`)].join(
+    "\n",
+  );
+}
+
+type Worded = Omit<CertificateSummary, "key" | "sha256">;
+
+function lines(one: Worded, nowMs: number): string[] {
+  const others = one.names.filter((name) => name !== one.who);
+  const until = day(one.validUntil);
+  const validity = {
+    valid: `valid until ${until} (${distance(Date.parse(one.validUntil) - nowMs)} left)`,
+    expired: `EXPIRED on ${until} (${distance(nowMs - Date.parse(one.validUntil))} ago)`,
+    "not-yet-valid": `NOT YET VALID: from ${day(one.validFrom)} until ${until}`,
+  }[one.state];
+  return [
+    `${one.who}${one.isAuthority ? ", an authority" : ""}`,
+    ...(others.length > 0 ? [`  also ${others.join(", ")}`] : []),
+    `  ${validity}`,
+    `  signed by ${one.selfSigned ? "itself" : one.issuer}`,
+  ];
+}
+
+function stateOf(fromMs: number, untilMs: number, nowMs: number): CertificateSummary["state"] {
+  return untilMs < nowMs ? "expired" : fromMs > nowMs ? "not-yet-valid" : "valid";
 }
 
 function keyOf(certificate: X509Certificate): string {
@@ -83,7 +121,7 @@ function keyOf(certificate: X509Certificate): string {
 
 /** `CN=x\nO=y` to `x`, or to the whole on one line. */
 function plain(name: string): string {
-  return /^CN=([^\n]+)$/m.exec(name)?.[1] ?? name.replaceAll("\n", ", ");
+  return /^CN=([^\n,]+)/m.exec(name)?.[1] ?? name.replaceAll("\n", ", ");
 }
 
 function day(iso: string): string {

@@ -2,6 +2,7 @@
 
 import type net from "node:net";
 import { Timed, type Wheel } from "../clock.ts";
+import { errorDocs } from "../http/respond.ts";
 
 /** From the accepted socket to the end of the TLS handshake. */
 export const handshakeLimitMs = 10_000;
@@ -38,6 +39,7 @@ export function refusePlainText(
 }
 
 const plainTextBody = JSON.stringify({
+  type: `${errorDocs}bad-request`,
   title: "Bad request",
   status: 400,
   detail: "plain HTTP on a TLS port: use https",

@@ -389,3 +389,72 @@ test("large answers and requests pass TLS unharmed", async (t) => {
   await once(socket, "end");
   assert.equal(back.replaceAll("echo:", ""), sent.replaceAll("echo:", ""));
 });
+
+test("a client that resets or leaves at any point of the handshake costs nothing but its connection", async (t) => {
+  const clientAuth = { ca: authority.cert, mode: "require" } as const;
+  const state = await echo(t, { tls: contexts({ clientAuth }) });
+  const pair = await signed(authority);
+  for (const ending of ["reset", "end"] as const) {
+    for (let after = 1; after < 2_400; after += 97) await cutAfter(state.port, pair, after, ending);
+  }
+  while (state.listener.connections > 0) await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(state.counted, 0);
+  assert.equal(state.clock.wheel.size, 0);
+  const socket = await handshake(state.port, pair);
+  assert.equal(await exchange(socket, "x"), "echo:x");
+  socket.destroy();
+});
+
+/** A real client whose bytes stop after `after` of them, with a reset or an end. */
+async function cutAfter(
+  port: number,
+  pair: Pair,
+  after: number,
+  ending: "reset" | "end",
+): Promise<void> {
+  const toServer = net.connect({ port, host: "127.0.0.1", allowHalfOpen: true });
+  toServer.on("error", () => {});
+  let left = after;
+  const relay = net.createServer((fromClient) => {
+    fromClient.on("error", () => {});
+    toServer.on("data", (chunk: Buffer) => fromClient.write(chunk));
+    toServer.on("close", () => fromClient.destroy());
+    fromClient.on("data", (chunk: Buffer) => {
+      if (left <= 0) return;
+      const part = chunk.subarray(0, left);
+      left -= part.length;
+      toServer.write(part, () => {
+        if (left > 0) return;
+        if (ending === "reset") toServer.resetAndDestroy();
+        else toServer.end();
+      });
+    });
+  });
+  relay.listen(0, "127.0.0.1");
+  await once(relay, "listening");
+  const { port: relayPort } = relay.address() as net.AddressInfo;
+  const client = tls.connect({
+    port: relayPort,
+    host: "127.0.0.1",
+    rejectUnauthorized: false,
+    ...pair,
+  });
+  client.on("error", () => {});
+  client.on("secureConnect", () => client.end("hello"));
+  client.resume();
+  toServer.on("end", () => toServer.destroy());
+  await once(toServer, "close");
+  client.destroy();
+  relay.close();
+}
+
+test("destroying the listener cuts handshakes under way", async (t) => {
+  const { port, listener, clock } = await echo(t, { tls: contexts() });
+  const halves = await Promise.all([silentAfterHello(port), silentAfterHello(port)]);
+  const open = await handshake(port);
+  assert.equal(listener.connections, 3);
+  listener.destroy();
+  await Promise.all([...halves, open].map((socket) => ending(socket)));
+  while (listener.connections > 0) await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(clock.wheel.size, 0);
+});
