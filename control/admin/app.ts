@@ -1,7 +1,7 @@
 /** The admin API (CONTRACT section 6) and the dashboard, on Hono; runs on the main thread, never in the data path. */
 
 import { Hono, type Context as Exchange } from "hono";
-import { bodyLimit } from "hono/body-limit";
+import { readText } from "./body.ts";
 import { describeCertificates } from "./certificates.ts";
 import { describeLimits, describePlugins, describeRoutes, describeServices } from "./describe.ts";
 import { readExposition } from "./exposition.ts";
@@ -35,9 +35,6 @@ const openPaths = new Set(["/livez", "/readyz", "/", ...pageAssets.keys()]);
 export function createAdmin(source: AdminSource, options: AdminOptions): Hono {
   const app = new Hono();
   app.use(harden, checkHost(options.host), checkToken(options.token, openPaths));
-  app.use("/config", limit(configLimitBytes));
-  for (const path of ["/explain", "/log-level", "/reload", "/drain"])
-    app.use(path, limit(bodyLimitBytes));
   app.onError((error) => {
     options.onError?.(error);
     return problemResponse(
@@ -66,13 +63,9 @@ export function createAdmin(source: AdminSource, options: AdminOptions): Hono {
   return app;
 }
 
-function limit(bytes: number) {
-  return bodyLimit({
-    maxSize: bytes,
-    onError: () =>
-      problemResponse(413, "body-too-large", `the body may have at most ${bytes} bytes`, {
-        headers: { connection: "close" },
-      }),
+function tooLarge(limitBytes: number): Response {
+  return problemResponse(413, "body-too-large", `the body may have at most ${limitBytes} bytes`, {
+    headers: { connection: "close" },
   });
 }
 
@@ -171,7 +164,9 @@ function nothingYet(): Response {
 /** Everything that asks or changes something. */
 function addActions(app: Hono, source: AdminSource): void {
   app.post("/explain", async (c) => {
-    const question = readQuestion(await c.req.text());
+    const text = await readText(c.req.raw, bodyLimitBytes);
+    if (text === null) return tooLarge(bodyLimitBytes);
+    const question = readQuestion(text);
     if (typeof question === "string") return problemResponse(400, "bad-request", question);
     const config = source.current()?.config;
     if (config === undefined) return nothingYet();
@@ -194,7 +189,9 @@ function addActions(app: Hono, source: AdminSource): void {
     return c.json({ draining: true }, 202);
   });
   app.put("/log-level", async (c) => {
-    const level = readLevel(await c.req.text());
+    const text = await readText(c.req.raw, bodyLimitBytes);
+    if (text === null) return tooLarge(bodyLimitBytes);
+    const level = readLevel(text);
     if (level === null)
       return problemResponse(
         400,
@@ -212,7 +209,8 @@ function addActions(app: Hono, source: AdminSource): void {
  * Two at once: the second sees the version of the first, since one is applied after the other.
  */
 async function putConfig(c: Exchange, source: AdminSource): Promise<Response> {
-  const text = await c.req.text();
+  const text = await readText(c.req.raw, configLimitBytes);
+  if (text === null) return tooLarge(configLimitBytes);
   const stale = () => {
     const version = source.current()?.version ?? 0;
     if (matches(c.req.header("if-match"), etagOf(source, version))) return null;

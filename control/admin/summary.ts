@@ -103,7 +103,7 @@ export function summarise(source: AdminSource, atMs: number): Record<string, unk
   return {
     atMs,
     mode: source.mode,
-    service: applied?.config.mesh?.service ?? null,
+    service: source.mode === "mesh" ? (applied?.config.mesh?.service ?? null) : null,
     ready: readiness.ready,
     draining: readiness.draining,
     uptimeMs: atMs - source.startedAtMs,

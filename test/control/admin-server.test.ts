@@ -47,6 +47,30 @@ describe("the admin API on a socket", () => {
     assert.deepEqual(source.sent, ["routes: []"]);
   });
 
+  it("reads bodies with a length, chunked, and none at all", async (t) => {
+    const { server, source } = await open(t);
+    const ask = (head: string, body = "") =>
+      raw(server.port, `${head} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n${body}`);
+    assert.match(await ask("POST /reload", "\r\n"), /^HTTP\/1\.1 200 /);
+    assert.match(await ask("POST /reload", "content-length: 0\r\n\r\n"), /^HTTP\/1\.1 200 /);
+    assert.match(await ask("PUT /log-level", "content-length: 4\r\n\r\nwarn"), /^HTTP\/1\.1 200 /);
+    const chunked = "transfer-encoding: chunked\r\n\r\n2\r\nde\r\n3\r\nbug\r\n0\r\n\r\n";
+    assert.match(await ask("PUT /log-level", chunked), /^HTTP\/1\.1 200 /);
+    assert.equal(source.logLevel, "debug");
+    assert.match(await ask("PUT /log-level", "\r\n"), /^HTTP\/1\.1 400 /);
+    assert.match(await ask("POST /drain", "\r\n"), /^HTTP\/1\.1 202 /);
+  });
+
+  it("refuses a body above its limit, whether the length is told or not", async (t) => {
+    const { server } = await open(t);
+    const url = `http://${server.address}/log-level`;
+    const big = new Uint8Array(65 * 1024);
+    assert.equal((await fetch(url, { method: "PUT", body: big })).status, 413);
+    const stream = new Blob([big]).stream();
+    const response = await fetch(url, { method: "PUT", body: stream, duplex: "half" });
+    assert.equal(response.status, 413);
+  });
+
   it("rejects with the system's error when the port is taken", async (t) => {
     const { server, app } = await open(t);
     await assert.rejects(listenAdmin(app, { host: "127.0.0.1", port: server.port }), {
