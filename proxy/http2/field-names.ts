@@ -65,7 +65,7 @@ function faultOfName(text: string): string | null {
   return null;
 }
 
-/** Names seen so far; a stranger's inventions fill it once and are then made anew each time. */
+/** Names seen so far. */
 const known = new Map<string, Name>();
 const KNOWN_MAX = 2048;
 const KNOWN_LENGTH = 64;
@@ -74,7 +74,11 @@ export function nameOf(text: string): Name {
   let name = known.get(text);
   if (name === undefined) {
     name = new Name(text);
-    if (known.size < KNOWN_MAX && text.length <= KNOWN_LENGTH) known.set(text, name);
+    if (text.length <= KNOWN_LENGTH) {
+      // strangers invent names: what they wash out is judged again
+      if (known.size >= KNOWN_MAX) known.clear();
+      known.set(text, name);
+    }
   }
   return name;
 }

@@ -52,7 +52,9 @@ function planOf(name: string): NamePlan {
   if (found !== undefined) return found;
   const lower = name.toLowerCase();
   const plan = (lower === name ? undefined : plans.get(lower)) ?? new NamePlan(lower);
-  if (plans.size < PLANS_MAX) plans.set(copyOf(name), plan);
+  // strangers invent names: what they wash out is learned again
+  if (plans.size >= PLANS_MAX) plans.clear();
+  plans.set(copyOf(name), plan);
   return plan;
 }
 
