@@ -171,7 +171,8 @@ interface Authority {
 async function readAuthority(dir: string): Promise<Authority> {
   const certFile = path.join(dir, "ca.crt");
   const keyFile = path.join(dir, "ca.key");
-  const [pem, keyPem] = await Promise.all([read(certFile), read(keyFile)]);
+  const pem = await read(certFile);
+  const keyPem = await read(keyFile);
   const certificate = attempt(
     certFile,
     "not a PEM certificate",
