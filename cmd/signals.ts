@@ -1,7 +1,7 @@
 /** The signals of a serving process. */
 
 /** Under a script runner a terminal's Ctrl-C arrives more than once: from the terminal, from npm, from the runner. */
-const echoMs = 500;
+const echoMs = 300;
 
 export type StopSignal = "SIGTERM" | "SIGINT";
 
@@ -12,6 +12,13 @@ export class Signals {
   readonly again: Promise<StopSignal>;
   /** SIGHUP. */
   onReload: () => void = () => {};
+  /** SIGUSR2. */
+  onRestart: () => void = () => {};
+  /** The first stop signal, given by ourselves. */
+  stopNow(): void {
+    this.firstMs = performance.now();
+    this.settleStop("SIGTERM");
+  }
   /** SIGHUP and SIGUSR1/2 are of interest to an app beside us too. */
   onOther: (name: NodeJS.Signals) => void = () => {};
   private settleStop: (name: StopSignal) => void = () => {};
@@ -32,7 +39,7 @@ export class Signals {
     }
     process.on("SIGHUP", () => this.onReload());
     // its default would end the process
-    process.on("SIGUSR2", () => this.onOther("SIGUSR2"));
+    process.on("SIGUSR2", () => this.onRestart());
     // a reader of our log that goes away is no reason to end
     process.on("SIGPIPE", () => {});
   }

@@ -19,6 +19,8 @@ const PIPELINE_BYTES = 64 * 1024;
 /** After the last answer: what a caller may still send, and for how long, before the connection is cut (RFC 9112 section 9.6). */
 const LINGER_BYTES = 256 * 1024;
 const LINGER_MS = 2000;
+/** While draining: an idle connection is closed when its caller has been quiet for this long. */
+const QUIET_MS = 1000;
 
 const EMPTY = Buffer.alloc(0);
 
@@ -100,11 +102,16 @@ export class ServerConnection extends Timed implements TransportHandler, Downstr
     transport.resume();
   }
 
-  /** Finishes the request at hand, then closes; closes now when there is none. */
+  /** Finishes the request at hand, then closes; with none, closes once the caller has been quiet for a second. */
   drain(): void {
     if (this.successor !== null) return this.successor.drain();
     this.draining = true;
-    if (this.sink === null && this.pending === null && !this.isTaken) this.closeGracefully();
+    if (this.sink !== null || this.pending !== null || this.isTaken) return;
+    // who has just connected, or asks all the time, has a request on its way: closing now would lose it
+    const nowMs = this.env.now();
+    const dueMs = this.lastActiveMs + QUIET_MS;
+    if (nowMs < dueMs) this.env.wheel.arm(this, dueMs);
+    else this.closeGracefully();
   }
 
   destroy(): void {
@@ -178,7 +185,8 @@ export class ServerConnection extends Timed implements TransportHandler, Downstr
         ),
       );
     }
-    const idleMs = this.served === 0 ? limits.headerTimeoutMs : limits.idleTimeoutMs;
+    const aliveMs = this.served === 0 ? limits.headerTimeoutMs : limits.idleTimeoutMs;
+    const idleMs = this.draining ? QUIET_MS : aliveMs;
     if (nowMs < this.lastActiveMs + idleMs)
       return this.env.wheel.arm(this, this.lastActiveMs + idleMs);
     this.closeGracefully();

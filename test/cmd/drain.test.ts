@@ -29,7 +29,7 @@ describe("drain", () => {
     assert.equal(await exitCode(gateway), 0);
   });
 
-  it("ends a process with idle keep-alive connections at once", async () => {
+  it("closes idle keep-alive connections, and ends", async () => {
     await using upstream = await Upstream.start();
     await using gateway = await startSimple({ upstream: upstream.port });
     const client = await gateway.connect();
