@@ -138,23 +138,26 @@ test("refuses in words what it cannot do", async (t) => {
   const dir = await folder(t);
   await createAuthority(dir, "weft.local");
   const issue = { service: "orders", ca: dir, out: dir };
-  const cases: [Promise<unknown>, RegExp][] = [
+  const cases: [() => Promise<unknown>, RegExp][] = [
     [
-      createAuthority(path.join(dir, "x"), "Not A Domain"),
+      () => createAuthority(path.join(dir, "x"), "Not A Domain"),
       /trust domain "Not A Domain": expected a lower-case name/,
     ],
-    [issueCertificate({ ...issue, service: "../../etc/passwd" }), /service ".*": expected letters/],
-    [issueCertificate({ ...issue, service: "" }), /expected letters/],
     [
-      issueCertificate({ ...issue, ca: path.join(dir, "none") }),
+      () => issueCertificate({ ...issue, service: "../../etc/passwd" }),
+      /service ".*": expected letters/,
+    ],
+    [() => issueCertificate({ ...issue, service: "" }), /expected letters/],
+    [
+      () => issueCertificate({ ...issue, ca: path.join(dir, "none") }),
       /cannot read .*ca\.crt: there is no such file/,
     ],
-    [issueCertificate({ ...issue, ttlMs: 4_000 * dayMs }), /outlive its authority/],
-    [issueCertificate({ ...issue, ttlMs: 0 }), /more than zero/],
+    [() => issueCertificate({ ...issue, ttlMs: 4_000 * dayMs }), /outlive its authority/],
+    [() => issueCertificate({ ...issue, ttlMs: 0 }), /more than zero/],
   ];
   for (const [attempt, message] of cases) {
     await assert.rejects(
-      attempt,
+      attempt(),
       (error: unknown) => error instanceof AuthorityError && message.test(error.message),
     );
   }
