@@ -30,7 +30,7 @@ export interface Http2ServerOptions {
 
 const CONCURRENT_STREAMS = 128;
 /** After GOAWAY: what a caller may still send, and for how long, before the connection is cut. */
-const LINGER_BYTES = 256 * 1024;
+const LINGER_BYTES = 1024 * 1024;
 const LINGER_MS = 2000;
 /** A caller that does not answer the PING of a drain has got its GOAWAY by then. */
 const DRAIN_MS = 1000;
@@ -124,7 +124,7 @@ export class Http2ServerConnection extends Http2Connection {
   override onEnd(): void {
     this.callerEnded = true;
     if (this.lingering || this.isOver) return void this.transport.end();
-    for (const stream of [...this.streams.values()])
+    for (const stream of this.streams.values())
       if (!stream.remoteEnded) this.resetStream(stream, ErrorCode.cancel, "the caller left", true);
     if (this.streams.size === 0) this.closeGracefully();
   }
@@ -288,6 +288,7 @@ export class Http2ServerConnection extends Http2Connection {
 
   protected override onStreamClosed(_stream: Http2Stream): void {
     if (this.streams.size > 0) return;
+    this.lastActiveMs = this.env.now();
     if (this.draining === "final" || this.callerEnded) this.closeGracefully();
   }
 

@@ -4,7 +4,6 @@ import { once } from "node:events";
 import net from "node:net";
 import tls from "node:tls";
 import {
-  ErrorCode,
   Flag,
   FrameReader,
   FrameType,
