@@ -58,7 +58,6 @@ const heads: Record<string, string> = {
   "a fragment": `GET /a#b HTTP/1.1\r\nHost: ${host}\r\n\r\n`,
   "a broken escape": `GET /a%zz HTTP/1.1\r\nHost: ${host}\r\n\r\n`,
   "HTTP/0.9": "GET /\r\n",
-  "the preface of HTTP/2": "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
   "a TLS hello": "\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03" + "\x00".repeat(160),
   "NUL first": "\0GET / HTTP/1.1\r\n\r\n",
 };
