@@ -2,6 +2,7 @@
 
 import type { Config } from "../control/config.ts";
 import type { ListenerState } from "../control/admin/source.ts";
+import { takeInherited, type Handover } from "./hot-restart.ts";
 import { ListenSocket, type ListenAddress } from "./listen-sockets.ts";
 import type { ListenPoint, PlaneName } from "./protocol.ts";
 
@@ -66,8 +67,12 @@ export class ListenPlan {
     try {
       for (const wanted of wantedListeners(config, this.mode)) {
         const kept = this.open.get(wanted.key);
+        const left = kept === undefined ? takeInherited(wanted.key) : null;
         const socket =
-          kept?.socket ?? (await ListenSocket.bind(wanted, this.workers, ports.has(wanted.port)));
+          kept?.socket ??
+          (left === null
+            ? await ListenSocket.bind(wanted, this.workers, ports.has(wanted.port))
+            : await ListenSocket.inherit(left));
         if (kept === undefined) fresh.push(socket);
         next.set(wanted.key, { wanted, socket });
       }
@@ -102,6 +107,16 @@ export class ListenPlan {
       plane: wanted.plane,
       secure: wanted.secure,
       open: isServing && !this.closed,
+    }));
+  }
+
+  /** For a process that takes over. */
+  handover(): Handover[] {
+    return [...this.open].map(([key, { socket }]) => ({
+      key,
+      host: socket.host,
+      port: socket.port,
+      descriptors: socket.descriptors,
     }));
   }
 

@@ -2,8 +2,16 @@
 
 import dns from "node:dns/promises";
 import net from "node:net";
+import { closeSync } from "node:fs";
 import { CommandError, exitCodes } from "./exit.ts";
+import type { Handover } from "./hot-restart.ts";
 import { canDuplicate, duplicate } from "./system-calls.ts";
+
+/** A bound socket: one of ours, or a descriptor that another process left us. */
+interface KeptSocket {
+  fd(): number;
+  close(): void;
+}
 
 /** An address to listen on. */
 export interface ListenAddress {
@@ -22,15 +30,25 @@ export class ListenSocket {
   /** The address as bound, with the real port. */
   readonly host: string;
   readonly port: number;
-  private readonly sockets: net.BoundSocket[];
+  private readonly sockets: readonly KeptSocket[];
   private readonly copies: boolean;
 
-  private constructor(sockets: net.BoundSocket[], copies: boolean) {
-    const bound = sockets[0]!.address();
-    this.host = bound.address;
+  private constructor(
+    sockets: readonly KeptSocket[],
+    bound: { readonly host: string; readonly port: number },
+    copies: boolean,
+  ) {
+    this.host = bound.host;
     this.port = bound.port;
     this.sockets = sockets;
     this.copies = copies;
+  }
+
+  /** Goes on with the sockets of the process before us. */
+  static async inherit(from: Handover): Promise<ListenSocket> {
+    const copies = await canDuplicate();
+    const sockets = from.descriptors.map((fd) => ({ fd: () => fd, close: () => closeSync(fd) }));
+    return new ListenSocket(sockets, from, copies);
   }
 
   /**
@@ -52,7 +70,9 @@ export class ListenSocket {
           const probe = new net.BoundSocket({ host, port: address.port });
           probe.close();
         }
-        return new ListenSocket(bindAll(host, address.port, workers, copies), copies);
+        const sockets = bindAll(host, address.port, workers, copies);
+        const bound = sockets[0]!.address();
+        return new ListenSocket(sockets, { host: bound.address, port: bound.port }, copies);
       } catch (error) {
         lastError = error;
         if (address.host !== null || !isFamilyMissing(error)) break;
@@ -68,6 +88,11 @@ export class ListenSocket {
   descriptor(slot: number): number | null {
     if (!this.copies) return null;
     return duplicate(this.sockets[slot % this.sockets.length]!.fd());
+  }
+
+  /** For a process that takes over; none where descriptors cannot be handed on. */
+  get descriptors(): readonly number[] {
+    return this.copies ? this.sockets.map((socket) => socket.fd()) : [];
   }
 
   /** `host:port` as bound. */

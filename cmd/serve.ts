@@ -10,6 +10,7 @@ import { createAdminSource } from "./admin-source.ts";
 import { wholeNumber } from "./args.ts";
 import type { Arguments } from "./command.ts";
 import { fromFile, type ConfigOrigin } from "./config-origin.ts";
+import { askForAdminPort, isSuccessor, sayReady, startSuccessor } from "./hot-restart.ts";
 import { CommandError, exitCodes } from "./exit.ts";
 import { explain } from "./listen-sockets.ts";
 import { LogSink } from "./log.ts";
@@ -79,6 +80,7 @@ class Serving {
   private admin: AdminServer | null = null;
   private watch: Watch | null = null;
   private beside: Beside | null = null;
+  private restarting = false;
 
   constructor(options: ServeOptions, log: LogSink, signals: Signals) {
     this.options = options;
@@ -93,7 +95,9 @@ class Serving {
     const first = await Promise.race([starting, signals.stop]);
     if (typeof first === "string") return exitCodes.ok;
     const supervisor = first;
+    const takesOver = isSuccessor();
     try {
+      if (takesOver) await askForAdminPort();
       await this.openAdmin(supervisor);
     } catch (error) {
       await supervisor.stop();
@@ -101,6 +105,8 @@ class Serving {
     }
     await this.startWatch(supervisor);
     signals.onReload = () => void supervisor.reload();
+    signals.onRestart = () => void this.restart(supervisor);
+    if (takesOver) sayReady();
     for (const { name, address } of supervisor.plan.states(true)) {
       log.info("listening", { listener: name, address });
     }
@@ -119,6 +125,8 @@ class Serving {
       const isTerminal = process.stdin.isTTY === true;
       this.beside = runBeside(options.command, { env: process.env, log, isTerminal });
       signals.onOther = (name) => this.beside?.signal(name);
+      // the app is our child: it cannot be handed to another process, and may know the signal
+      signals.onRestart = () => this.beside?.signal("SIGUSR2");
     }
     const ended = this.beside === null ? never : this.beside.exited.then(() => "end" as const);
     const why = await Promise.race([signals.stop, ended]);
@@ -144,6 +152,26 @@ class Serving {
     await supervisor.stop();
     log.info("drained");
     return code;
+  }
+
+  /** A new process takes our place; then this one drains as after SIGTERM. */
+  private async restart(supervisor: Supervisor): Promise<void> {
+    const { log } = this;
+    if (this.restarting || supervisor.draining) return;
+    this.restarting = true;
+    try {
+      const done = await startSuccessor({
+        sockets: supervisor.plan.handover(),
+        log,
+        closeAdmin: async () => this.admin?.release(),
+        reopenAdmin: () => this.openAdmin(supervisor),
+      });
+      if (done) this.signals.stopNow();
+    } catch (error) {
+      log.error("hot restart failed", { error: (error as Error).message });
+    } finally {
+      this.restarting = false;
+    }
   }
 
   private async openAdmin(supervisor: Supervisor): Promise<void> {

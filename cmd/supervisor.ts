@@ -9,6 +9,7 @@ import type { Config, Problem } from "../control/config.ts";
 import { SharedState } from "../proxy/observe/shared.ts";
 import type { ConfigOrigin, Loaded } from "./config-origin.ts";
 import { CommandError, exitCodes } from "./exit.ts";
+import { inheritedWorkers } from "./hot-restart.ts";
 import { ListenPlan, type PreparedPlan } from "./listen-plan.ts";
 import type { LogLevel, LogSink } from "./log.ts";
 import { MainServices } from "./main-services.ts";
@@ -57,7 +58,7 @@ export class Supervisor {
     this.mode = options.mode;
     this.origin = options.origin;
     this.log = options.log;
-    this.workerCount = options.workers ?? workerCount(config);
+    this.workerCount = inheritedWorkers() ?? options.workers ?? workerCount(config);
     this.shared = SharedState.create({ threads: threadLimit });
     this.metrics = new ProcessMetrics(this.log, () => this.applied?.appliedAtMs ?? null);
     this.services = new MainServices(this.mode, this.shared, {

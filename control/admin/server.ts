@@ -10,6 +10,8 @@ export interface AdminServer {
   /** `host:port` as bound. */
   readonly address: string;
   readonly port: number;
+  /** Stops listening at once; running answers end on their own. */
+  release(): void;
   /** Stops listening, lets running answers end, drops idle connections. */
   close(): Promise<void>;
 }
@@ -50,6 +52,10 @@ export async function listenAdmin(
         ? `[${bound.address}]:${bound.port}`
         : `${bound.address}:${bound.port}`,
     port: bound.port,
+    release: () => {
+      server.close();
+      server.closeIdleConnections();
+    },
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());

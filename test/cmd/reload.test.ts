@@ -6,7 +6,14 @@ import path from "node:path";
 import { describe, it } from "node:test";
 import { eventually } from "../support/eventually.ts";
 import type { Gateway } from "../support/gateway.ts";
-import { get, simpleConfig, startSimple, Upstream, type SimpleOptions } from "./serving.ts";
+import {
+  get,
+  keepAsking,
+  simpleConfig,
+  startSimple,
+  Upstream,
+  type SimpleOptions,
+} from "./serving.ts";
 
 /** Replaces the file as an editor does. */
 function write(gateway: Gateway, text: string, name = "weft.yaml"): void {
@@ -24,32 +31,6 @@ function configFor(
 
 function respond(body: string): string {
   return `  - { name: all, respond: { status: 200, body: ${body} } }`;
-}
-
-/** Asks without pause on keep-alive-less connections until stopped; counts what was not 200. */
-function keepAsking(port: number): { stop(): Promise<{ asked: number; failed: string[] }> } {
-  let isOver = false;
-  let asked = 0;
-  const failed: string[] = [];
-  const ask = async (): Promise<void> => {
-    while (!isOver) {
-      asked++;
-      try {
-        const { status } = await get(port);
-        if (status !== 200) failed.push(String(status));
-      } catch (error) {
-        failed.push(String(error));
-      }
-    }
-  };
-  const all = Promise.all([ask(), ask(), ask(), ask()]);
-  return {
-    stop: async () => {
-      isOver = true;
-      await all;
-      return { asked, failed };
-    },
-  };
 }
 
 describe("reload", () => {

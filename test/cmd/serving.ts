@@ -114,3 +114,29 @@ export async function exitCode(gateway: Gateway): Promise<number | null> {
   );
   return child.exitCode;
 }
+
+/** Asks without pause on keep-alive-less connections until stopped; counts what was not 200. */
+export function keepAsking(port: number): { stop(): Promise<{ asked: number; failed: string[] }> } {
+  let isOver = false;
+  let asked = 0;
+  const failed: string[] = [];
+  const ask = async (): Promise<void> => {
+    while (!isOver) {
+      asked++;
+      try {
+        const { status } = await get(port);
+        if (status !== 200) failed.push(String(status));
+      } catch (error) {
+        failed.push(String(error));
+      }
+    }
+  };
+  const all = Promise.all([ask(), ask(), ask(), ask()]);
+  return {
+    stop: async () => {
+      isOver = true;
+      await all;
+      return { asked, failed };
+    },
+  };
+}
