@@ -29,7 +29,8 @@ const admin: OptionSpec = {
 const signals =
   "SIGTERM and SIGINT drain: not ready, no new connections, running exchanges finish, at most\n" +
   "drainTimeout; a second signal ends at once with exit code 1. SIGHUP reloads the configuration,\n" +
-  "which also happens when its file, a certificate or a plugin changes.";
+  "which also happens when its file, a certificate or a plugin changes. SIGUSR2 hands the\n" +
+  "sockets to a new process, and this one drains.";
 
 export const commands: readonly Command[] = [
   {

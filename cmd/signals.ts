@@ -14,11 +14,6 @@ export class Signals {
   onReload: () => void = () => {};
   /** SIGUSR2. */
   onRestart: () => void = () => {};
-  /** The first stop signal, given by ourselves. */
-  stopNow(): void {
-    this.firstMs = performance.now();
-    this.settleStop("SIGTERM");
-  }
   /** SIGHUP and SIGUSR1/2 are of interest to an app beside us too. */
   onOther: (name: NodeJS.Signals) => void = () => {};
   private settleStop: (name: StopSignal) => void = () => {};
@@ -42,5 +37,11 @@ export class Signals {
     process.on("SIGUSR2", () => this.onRestart());
     // a reader of our log that goes away is no reason to end
     process.on("SIGPIPE", () => {});
+  }
+
+  /** The first stop signal, given by ourselves. */
+  stopNow(): void {
+    this.firstMs = performance.now();
+    this.settleStop("SIGTERM");
   }
 }
