@@ -63,6 +63,8 @@ export const Kind = {
   underscore: 27,
   /** x-envoy-expected-rq-timeout-ms, x-request-timeout-ms: what is left of a caller's deadline. */
   deadline: 28,
+  /** b3, x-b3-*: the trace context of Zipkin and its kin. */
+  b3: 29,
 } as const;
 
 interface Edit {

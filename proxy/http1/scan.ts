@@ -196,6 +196,8 @@ know("x-forwarded-host", Kind.xForwardedHost);
 know("x-forwarded-*", Kind.forwarded);
 know("x-request-id", Kind.requestId);
 know("traceparent", Kind.traceparent);
+know("b3", Kind.b3);
+know("x-b3-*", Kind.b3);
 know("tracestate", Kind.tracestate);
 know("via", Kind.via);
 know("x-weft-*", Kind.weft);

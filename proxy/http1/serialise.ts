@@ -2,6 +2,7 @@
 
 import { Kind, type Fields } from "../http/fields.ts";
 import type { ResponseHead } from "../http/head.ts";
+import { httpDate } from "../http/respond.ts";
 import type { OutgoingRequest } from "../http/stream.ts";
 
 /** Per {@link Kind}: 1 = belongs to this hop, never forwarded as it came (RFC 9110 section 7.6.1). */
@@ -115,6 +116,12 @@ export function requestHeadText(request: OutgoingRequest): string {
   return `${out}\r\n`;
 }
 
+function hasDate(fields: Fields): boolean {
+  const { kinds, count } = fields;
+  for (let i = 0; i < count; i++) if (kinds[i] === Kind.date) return true;
+  return false;
+}
+
 /** How the answer's body is delimited towards this caller. */
 export type DownstreamFraming = "none" | "length" | "chunked" | "close";
 
@@ -138,6 +145,9 @@ export function responseHeadText(
     out = `HTTP/1.1 ${res.status} ${reason}\r\n${lines(fields, hopByHop, -1)}`;
   }
   out += extra;
+  // RFC 9110 section 6.6.1: who forwards an answer without a Date says when it came
+  if (res.source === "upstream" && res.status >= 200 && !hasDate(fields))
+    out += `date: ${httpDate()}\r\n`;
   if (
     framing === "length" ||
     (framing === "none" && res.contentLength >= 0 && res.status >= 200 && res.status !== 204)

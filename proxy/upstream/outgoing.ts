@@ -2,6 +2,7 @@
 
 import type { Exchange } from "../exchange.ts";
 import { Kind } from "../http/fields.ts";
+import { traceparentFromB3 } from "../http/b3.ts";
 import { changeTarget } from "../route/rewrite.ts";
 import { hopByHop } from "../http1/serialise.ts";
 import { hasKind, type OutgoingHead } from "./forward.ts";
@@ -38,8 +39,10 @@ export function outgoingHead(x: Exchange): OutgoingHead | null {
   }
   // a caller's id that is kept has become x.id, so that it is written once here in either case
   let extra = `x-request-id: ${x.id}\r\n`;
-  if (!hasKind(fields, Kind.traceparent))
-    extra += `traceparent: 00-${traceIdOf(x)}-${env.newId().slice(16)}-00\r\n`;
+  if (!hasKind(fields, Kind.traceparent)) {
+    const parent = hasKind(fields, Kind.b3) ? traceparentFromB3(fields) : null;
+    extra += `traceparent: ${parent ?? `00-${traceIdOf(x)}-${env.newId().slice(16)}-00`}\r\n`;
+  }
   if (te(x)) extra += "te: trailers\r\n";
   if (x.deadlineMs > 0 && x.isTrusted) extra += deadlineLines(x);
   // the built-in authn plugins have written it themselves

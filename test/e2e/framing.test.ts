@@ -266,6 +266,35 @@ test("fields of one hop stay on it, in both directions", async () => {
   assert.match(lane.origin.text, /X-Kept: 1/);
 });
 
+test("a trace goes on: traceparent as it came, B3 translated, a new one otherwise", async () => {
+  await using lane = await lanes.lane();
+  using client = await lane.connect();
+  const [trace, span] = ["80f198ee56343ba864fe8b2a57d3eff7", "e457b5a2e4d86bd1"];
+  const cases = [
+    [`traceparent: 00-${trace}-${span}-01`, new RegExp(`^00-${trace}-${span}-01$`)],
+    [`b3: ${trace}-${span}-1`, new RegExp(`^00-${trace}-${span}-01$`)],
+    ["X-None: 1", /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-0[01]$/],
+  ] as const;
+  for (const [line, want] of cases) {
+    await client.send(lane.head("GET /", line));
+    assert.equal((await client.response()).status, 200);
+    const seen = [...lane.origin.text.matchAll(/^traceparent: (.*)\r$/gim)].at(-1)?.[1];
+    assert.match(seen ?? "", want);
+  }
+});
+
+test("an answer without a Date gets one, an answer with one keeps it", async () => {
+  const date = "Tue, 15 Nov 1994 08:12:31 GMT";
+  await using lane = await lanes.lane(
+    answering((_request, count) => ok("x", count === 1 ? "" : `Date: ${date}\r\n`)),
+  );
+  using client = await lane.connect();
+  await client.send(lane.head("GET /"));
+  assert.ok(Math.abs(Date.parse((await client.response()).header("date")!) - Date.now()) < 60_000);
+  await client.send(lane.head("GET /"));
+  assert.equal((await client.response()).header("date"), date);
+});
+
 test("CONNECT at the edge is answered, never a tunnel", async () => {
   await using lane = await lanes.lane();
   using client = await lane.connect();
