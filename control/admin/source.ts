@@ -91,7 +91,7 @@ export interface AdminSource {
   reload(): Promise<ApplyResult>;
   /** Applies this text as the whole configuration; JSON is valid YAML. In effect until the file changes or SIGHUP. */
   apply(text: string): Promise<ApplyResult>;
-  /** Begins to drain, as SIGTERM does; returns at once. */
+  /** Begins to drain, as SIGTERM does, but the process stays; returns at once. */
   drain(): void;
   readonly logLevel: LogLevel;
   setLogLevel(level: LogLevel): void;
