@@ -121,12 +121,14 @@ export class Http2ServerConnection extends Http2Connection {
     this.readFrames(chunk);
   }
 
+  /** Nobody reads an answer who has closed: HTTP/2 has no use for half a connection. */
   override onEnd(): void {
     this.callerEnded = true;
-    if (this.lingering || this.isOver) return void this.transport.end();
-    for (const stream of this.streams.values())
-      if (!stream.remoteEnded) this.resetStream(stream, ErrorCode.cancel, "the caller left", true);
-    if (this.streams.size === 0) this.closeGracefully();
+    if (!this.lingering && !this.isOver) {
+      this.end(ErrorCode.cancel, new Error("the caller closed the connection"));
+      this.output.flush();
+    }
+    this.transport.end();
   }
 
   override onClose(error: Error | null): void {
@@ -289,7 +291,7 @@ export class Http2ServerConnection extends Http2Connection {
   protected override onStreamClosed(_stream: Http2Stream): void {
     if (this.streams.size > 0) return;
     this.lastActiveMs = this.env.now();
-    if (this.draining === "final" || this.callerEnded) this.closeGracefully();
+    if (this.draining === "final") this.closeGracefully();
   }
 
   private sayGoodbye(): void {

@@ -10,6 +10,8 @@ export interface ServingOptions {
   /** `gateway.limits`, in YAML. */
   readonly limits?: string;
   readonly script?: Script;
+  /** Address of another service than the scripted one. */
+  readonly service?: string;
   /** Further lines of the route, e.g. its policy. */
   readonly route?: string;
 }
@@ -43,7 +45,7 @@ gateway:
       port: ${port[1]}
       tls: { certificates: [{ cert: test.crt, key: test.key }] }
 services:
-  origin: { endpoints: ["${origin.address}"] }
+  origin: { endpoints: ["${options.service ?? origin.address}"] }
 routes:
   - { name: all, to: origin${options.route === undefined ? "" : `, ${options.route}`} }
 `,
