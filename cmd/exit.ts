@@ -13,3 +13,14 @@ export class CommandError extends Error {
     this.exitCode = exitCode;
   }
 }
+
+/** Prints an error on stderr: a message for the user, or the stack of a bug. The exit code to end with. */
+export function report(error: unknown): ExitCode {
+  if (error instanceof CommandError) {
+    process.stderr.write(`${error.message}\n`);
+    return error.exitCode;
+  }
+  const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  process.stderr.write(`weft: internal error: ${text}\n`);
+  return exitCodes.internal;
+}

@@ -4,7 +4,7 @@ import { nearest } from "../control/suggest.ts";
 import { parseArguments } from "./args.ts";
 import type { Command } from "./command.ts";
 import { commands, futureCommands } from "./commands.ts";
-import { CommandError, exitCodes } from "./exit.ts";
+import { CommandError, exitCodes, report } from "./exit.ts";
 import { commandHelp, overview } from "./help.ts";
 
 /** Runs `weft ...argv`. Resolves to the exit code; never rejects. */
@@ -12,13 +12,7 @@ export async function runCommand(argv: readonly string[]): Promise<number> {
   try {
     return await run(argv);
   } catch (error) {
-    if (error instanceof CommandError) {
-      process.stderr.write(`${error.message}\n`);
-      return error.exitCode;
-    }
-    const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
-    process.stderr.write(`weft: internal error: ${text}\n`);
-    return exitCodes.internal;
+    return report(error);
   }
 }
 

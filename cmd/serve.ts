@@ -11,7 +11,7 @@ import { wholeNumber } from "./args.ts";
 import type { Arguments } from "./command.ts";
 import { fromFile, type ConfigOrigin } from "./config-origin.ts";
 import { askForAdminPort, isSuccessor, sayReady, startSuccessor } from "./hot-restart.ts";
-import { CommandError, exitCodes } from "./exit.ts";
+import { CommandError, exitCodes, report } from "./exit.ts";
 import { explain } from "./listen-sockets.ts";
 import { LogSink } from "./log.ts";
 import { Signals } from "./signals.ts";
@@ -56,17 +56,19 @@ export function serveCommand(mode: "gateway" | "mesh", args: Arguments): Promise
   });
 }
 
-/** Serves until a signal ends it; the process exits here. */
+/** Serves until a signal ends it; the process exits here, whatever happens. */
 export async function serve(options: ServeOptions): Promise<never> {
   const log = new LogSink({ level: options.logLevel });
   const signals = new Signals();
+  // a fault of the main thread takes nothing from the workers: they serve on, and the log has its cause
+  process.on("uncaughtException", (error) => {
+    log.error("internal error in the main thread", { error: error.stack ?? String(error) });
+  });
   try {
     process.exitCode = await new Serving(options, log, signals).run();
   } catch (error) {
     await log.flush(500);
-    if (!(error instanceof CommandError)) throw error;
-    process.stderr.write(`${error.message}\n`);
-    process.exitCode = error.exitCode;
+    process.exitCode = report(error);
   }
   await log.flush(500);
   // a write that hangs in a full pipe would hold up a usual exit for ever
