@@ -14,6 +14,11 @@ const key = { "x-api-key": "demo-key" };
 
 const direct = [process.execPath, path.join(root, "cmd/weft.ts"), "demo"];
 
+interface Service {
+  readonly name: string;
+  readonly endpoints: readonly { readonly healthy: boolean; readonly state: string }[];
+}
+
 /** A demo on ports of its own, with a temporary folder of its own. */
 class Demo {
   readonly temporary = mkdtempSync(path.join(tmpdir(), "weft-demo-test-"));
@@ -186,10 +191,8 @@ describe("weft demo", () => {
     assert.equal(page.status, 200);
     assert.match(await page.text(), /<title>weft<\/title>/);
     assert.equal((await fetch(`${dashboard}/readyz`)).status, 200);
-    const services = (await (await fetch(`${dashboard}/services`)).json()) as {
-      name: string;
-      endpoints: { healthy: boolean }[];
-    }[];
+    const shown = await fetch(`${dashboard}/services`);
+    const services = (await shown.json()) as Service[];
     const orders = services.find(({ name }) => name === "orders")!;
     assert.deepEqual(
       orders.endpoints.map(({ healthy }) => healthy),
@@ -215,6 +218,10 @@ describe("weft demo", () => {
     assert.equal((await ask("/orders", { method: "POST", headers: key })).status, 200);
     assert.equal((await ask("/")).status, 200);
     assert.equal((await ask("/chaos/kill", { method: "POST" })).status, 409);
+    const services = await fetch(`${demo.url("dashboard")}/services`);
+    const shown = (await services.json()) as Service[];
+    const states = shown.find(({ name }) => name === "orders")!.endpoints.map(({ state }) => state);
+    assert.deepEqual(states.sort(), ["ejected", "healthy"]);
   });
 
   it("writes below a temporary folder only, and ends everything on SIGTERM with code 0", async () => {
