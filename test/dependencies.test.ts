@@ -38,3 +38,18 @@ test("source imports only dependencies of the package and Node's own modules", (
   );
   assert.deepEqual(wrong, []);
 });
+
+test("package-lock.json has every package that another one may want: npm ci refuses it otherwise", () => {
+  const lock = JSON.parse(fs.readFileSync(path.join(root, "package-lock.json"), "utf8")) as {
+    readonly packages: Record<string, { readonly optionalDependencies?: Record<string, string> }>;
+  };
+  const wanted = Object.values(lock.packages).flatMap((entry) =>
+    Object.keys(entry.optionalDependencies ?? {}),
+  );
+  assert.deepEqual(
+    wanted.filter((name) =>
+      Object.keys(lock.packages).every((place) => !place.endsWith(`node_modules/${name}`)),
+    ),
+    [],
+  );
+});
