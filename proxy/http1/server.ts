@@ -83,6 +83,10 @@ export class ServerConnection extends Timed implements TransportHandler, Downstr
   private pipelinePaused = false;
   /** The caller sends requests and does not read answers: no further one is begun until it does. */
   private answersPaused = false;
+  /** The caller asked for a 100 and has sent nothing of its body. */
+  private awaitsContinue = false;
+  /** Bytes of this request's body that came after its answer was complete. */
+  private dropped = 0;
 
   constructor(
     transport: Transport,
@@ -204,18 +208,16 @@ export class ServerConnection extends Timed implements TransportHandler, Downstr
         break;
       }
       if (this.transport.isClosed) break;
-      if (this.sink === null && this.transport.needsDrain) {
+      if (!this.bodyDone) at = this.readBody(buf, at);
+      else if (this.sink !== null) {
+        this.keep(buf, at);
+        break;
+      } else if (this.transport.needsDrain) {
         this.pending = Buffer.from(buf.subarray(at));
         this.answersPaused = true;
         this.transport.pause();
         break;
-      }
-      if (this.sink === null) at = this.readHead(buf, at);
-      else if (!this.bodyDone) at = this.readBody(buf, at);
-      else {
-        this.keep(buf, at);
-        break;
-      }
+      } else at = this.readHead(buf, at);
     }
     this.consuming = false;
     this.sink?.onTurnEnd();
@@ -282,6 +284,8 @@ export class ServerConnection extends Timed implements TransportHandler, Downstr
     this.bodyLeft = head.framing === "length" ? head.contentLength : 0;
     this.decoder = head.framing === "chunked" ? new ChunkedDecoder() : null;
     this.bodyDone = this.decoder === null && this.bodyLeft === 0;
+    this.awaitsContinue = head.expectContinue;
+    this.dropped = 0;
     this.env.flow.begin(this.env, this, this.conn, head);
   }
 
@@ -300,15 +304,19 @@ export class ServerConnection extends Timed implements TransportHandler, Downstr
   }
 
   private readBody(buf: Buffer, at: number): number {
+    this.awaitsContinue = false;
     if (this.decoder === null) {
       const end = Math.min(buf.length, at + this.bodyLeft);
       this.bodyLeft -= end - at;
-      this.sink!.onRequestData(buf.subarray(at, end));
+      if (this.sink === null) this.drop(end - at);
+      else this.sink.onRequestData(buf.subarray(at, end));
       if (this.bodyLeft === 0) this.endBody("");
       return end;
     }
+    if (this.sink === null) this.drop(buf.length - at);
     const after = this.decoder.feed(buf, at, buf.length, this);
     if (after < 0) {
+      if (this.sink === null) this.closeGracefully();
       this.closing = true;
       const code = after === TOO_LARGE ? "body-too-large" : "bad-request";
       this.sink?.onRequestError(
@@ -320,8 +328,13 @@ export class ServerConnection extends Timed implements TransportHandler, Downstr
     return after;
   }
 
+  /** The request was answered before its end: the rest is in the way of the next one. */
+  private drop(bytes: number): void {
+    this.dropped += bytes;
+    if (this.dropped > LINGER_BYTES) this.closeGracefully();
+  }
+
   private endBody(trailers: string): void {
-    // answered before its end: the answer's end has begun to linger, or will see that nothing is left to read
     this.bodyDone = true;
     this.decoder = null;
     this.sink?.onRequestEnd(trailers);
@@ -338,6 +351,7 @@ export class ServerConnection extends Timed implements TransportHandler, Downstr
   }
 
   sendInformational(head: ResponseHead): void {
+    if (head.status === 100) this.awaitsContinue = false;
     if (this.version === 10) return;
     this.held += responseHeadText(head, "none", false, false, "");
     this.flush();
@@ -345,6 +359,9 @@ export class ServerConnection extends Timed implements TransportHandler, Downstr
 
   sendHead(head: ResponseHead, extra: string): void {
     if (this.draining || this.env.isDraining() || (this.callerEnded && this.pending === null))
+      this.closing = true;
+    // who was told to wait for a 100 may never send its body, and a long rest is not worth reading
+    if (!this.bodyDone && (this.awaitsContinue || this.bodyLeft > LINGER_BYTES))
       this.closing = true;
     if (this.isHeadRequest || head.framing === "none") this.framing = "none";
     else if (head.framing === "length") {
@@ -438,8 +455,7 @@ export class ServerConnection extends Timed implements TransportHandler, Downstr
   /** The answer is complete. */
   private finish(): void {
     this.sink = null;
-    if (!this.bodyDone || this.closing || (this.callerEnded && this.pending === null))
-      return this.closeGracefully();
+    if (this.closing || (this.callerEnded && this.pending === null)) return this.closeGracefully();
     if (this.bodyPaused || this.pipelinePaused) {
       this.bodyPaused = this.pipelinePaused = false;
       this.transport.resume();

@@ -325,3 +325,59 @@ test("a partial head behind a half-close does not keep the connection", async ()
   await client.untilEnded();
   assert.equal(client.rest, "");
 });
+
+test("a 200 before the end of the request's body: the rest is read, and the connection goes on", async () => {
+  await using lane = await lanes.lane(async (connection) => {
+    const head = await connection.head();
+    connection.send(ok(head!.split(" ")[1]!, "Connection: close\r\n"));
+    await connection.untilEnded();
+  });
+  using client = await lane.connect();
+  for (const [body, lines] of [
+    ["0123456789", ["Content-Length: 10"]],
+    ["a\r\n0123456789\r\n0\r\n\r\n", ["Transfer-Encoding: chunked"]],
+  ] as const) {
+    await client.send(lane.head("POST /early", ...lines) + body.slice(0, 6));
+    const answer = await client.response();
+    assert.equal(answer.body, "/early");
+    assert.equal(answer.header("connection"), undefined);
+    await client.send(body.slice(6) + lane.head("GET /next"));
+    assert.equal((await client.response()).body, "/next");
+  }
+});
+
+test("an early 200 to a body without end: the connection is closed before it costs much", async () => {
+  await using lane = await lanes.lane(async (connection) => {
+    await connection.head();
+    connection.send(ok("early"));
+    await connection.untilEnded();
+  });
+  using client = await lane.connect();
+  await client.send(lane.head("POST /", "Content-Length: 100000000") + "x".repeat(1000));
+  assert.equal((await client.response()).body, "early");
+  let sent = 0;
+  while (!client.closed && !client.ended && sent < 50_000_000) {
+    sent += 65_536;
+    if (!client.socket.write("x".repeat(65_536))) {
+      await Promise.race([
+        new Promise((resolve) => client.socket.once("drain", resolve)),
+        new Promise((resolve) => client.socket.once("close", resolve)),
+      ]);
+    }
+  }
+  assert.ok(sent < 50_000_000, `${sent} bytes were taken`);
+});
+
+test("an early 200 to a caller that waits for 100: the connection is closed, the body never expected", async () => {
+  await using lane = await lanes.lane(async (connection) => {
+    await connection.head();
+    connection.send(ok("early"));
+    await connection.untilEnded();
+  });
+  using client = await lane.connect();
+  await client.send(lane.head("POST /", "Content-Length: 5", "Expect: 100-continue"));
+  const answer = await client.response();
+  assert.equal(answer.body, "early");
+  assert.equal(answer.header("connection"), "close");
+  await client.untilEnded();
+});
