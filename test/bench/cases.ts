@@ -16,6 +16,8 @@ export interface Case {
   readonly name: string;
   readonly title: string;
   readonly tls: boolean;
+  /** Callers speak HTTP/2 with prior knowledge; the origin is HTTP/1.1 in any case. */
+  readonly http2?: boolean;
   readonly contestants: readonly Contestant[];
   /** Label that the ratios are taken against. */
   readonly base: string;
@@ -39,6 +41,18 @@ export const cases: readonly Case[] = [
     name: "tls",
     title: "the same over TLS 1.3",
     tls: true,
+    base: "haproxy",
+    contestants: [
+      { label: "weft", peer: "weft" },
+      { label: "haproxy", peer: "haproxy" },
+      { label: "nginx", peer: "nginx" },
+    ],
+  },
+  {
+    name: "h2",
+    title: "HTTP/2 in plain text, 8 connections with 32 streams each, to an HTTP/1.1 origin",
+    tls: false,
+    http2: true,
     base: "haproxy",
     contestants: [
       { label: "weft", peer: "weft" },

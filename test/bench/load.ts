@@ -34,6 +34,31 @@ done = function(summary, latency, requests)
 end
 `;
 
+/** Runs h2load once: eight connections of 32 streams. The latencies are h2load's mean and maximum. */
+export async function loadHttp2(url: string, seconds: number): Promise<LoadResult> {
+  const pin = hasProgram("taskset") ? ["taskset", "-c", String(otherCore)] : [];
+  const command = [...pin, "h2load", "-t1", "-c8", "-m32", `-D${Math.ceil(seconds)}`, url];
+  const child = spawn(command[0]!, command.slice(1), { stdio: ["ignore", "pipe", "pipe"] });
+  let output = "";
+  child.stdout.on("data", (chunk: Buffer) => (output += chunk.toString()));
+  child.stderr.on("data", (chunk: Buffer) => (output += chunk.toString()));
+  await once(child, "close");
+  const done = /requests: (\d+) total, \d+ started, (\d+) done, (\d+) succeeded/.exec(output);
+  const finished = /finished in ([\d.]+)(m?s)/.exec(output);
+  if (done === null || finished === null)
+    throw new Error(`h2load gave no report for ${url}: ${output}`);
+  const latency = /time for request:\s+\S+\s+([\d.]+)(us|ms|s)\s+([\d.]+)(us|ms|s)/.exec(output);
+  const ms = (value: string | undefined, unit: string | undefined) =>
+    Number(value ?? 0) * (unit === "us" ? 0.001 : unit === "s" ? 1000 : 1);
+  return {
+    requests: Number(done[2]),
+    errors: Number(done[2]) - Number(done[3]),
+    seconds: ms(finished[1], finished[2]) / 1000,
+    medianMs: ms(latency?.[3], latency?.[4]),
+    p99Ms: ms(latency?.[1], latency?.[2]),
+  };
+}
+
 /** Runs wrk once, in folder `work`. */
 export async function load(work: string, options: LoadOptions): Promise<LoadResult> {
   const script = path.join(work, "report.lua");

@@ -17,6 +17,7 @@ export interface Task {
   readonly upstreams: readonly number[];
   /** Terminate TLS with this certificate. */
   readonly tls: { readonly cert: string; readonly key: string } | null;
+  readonly http2: boolean;
   /** weft only: routes before the one that matches. */
   readonly routes: number;
   /** weft only: trivial plugins on the route. */
@@ -95,7 +96,7 @@ daemon off; worker_processes 1; pid ${dir}/nginx.pid; error_log ${dir}/error.log
 events { worker_connections 4096; }
 http {
   access_log off; default_type text/plain;
-  keepalive_requests 1000000000; keepalive_timeout 3600;
+  keepalive_requests 1000000000; keepalive_timeout 3600; http2_max_concurrent_streams 256;
   client_body_temp_path ${dir}; proxy_temp_path ${dir}; fastcgi_temp_path ${dir}; uwsgi_temp_path ${dir}; scgi_temp_path ${dir};
   ${http}
 }`;
@@ -111,7 +112,7 @@ function nginxConfig(task: Task, dir: string): string {
     dir,
     `upstream origin { ${servers} keepalive 128; keepalive_requests 1000000000; keepalive_timeout 3600; }
   server {
-    listen 127.0.0.1:${task.port} ${task.tls === null ? "" : "ssl"} backlog=1024; ${tls}
+    listen 127.0.0.1:${task.port} ${task.tls === null ? "" : "ssl"} ${task.http2 ? "http2" : ""} backlog=1024; ${tls}
     location / {
       proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Connection "";
       proxy_set_header Host $host; proxy_set_header X-Forwarded-For $remote_addr;
@@ -122,14 +123,14 @@ function nginxConfig(task: Task, dir: string): string {
 }
 
 function haproxyConfig(task: Task, dir: string): string {
-  let tls = "";
+  let bind = task.http2 ? " proto h2" : "";
   if (task.tls !== null) {
     const pem = path.join(dir, "both.pem");
     fs.writeFileSync(
       pem,
       fs.readFileSync(task.tls.cert, "utf8") + fs.readFileSync(task.tls.key, "utf8"),
     );
-    tls = ` ssl crt ${pem} ssl-min-ver TLSv1.3`;
+    bind = ` ssl crt ${pem} ssl-min-ver TLSv1.3`;
   }
   const servers = task.upstreams.map((port, i) => `  server s${i} 127.0.0.1:${port}`).join("\n");
   return `
@@ -145,7 +146,7 @@ defaults
   http-reuse always
   retries 1
 frontend web
-  bind 127.0.0.1:${task.port}${tls}
+  bind 127.0.0.1:${task.port}${bind}
   unique-id-format %[uuid()]
   unique-id-header X-Request-Id
   default_backend origin

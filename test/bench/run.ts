@@ -8,7 +8,8 @@ import { freePorts } from "../support/ports.ts";
 import { cases } from "./cases.ts";
 import type { Case, Contestant } from "./cases.ts";
 import { makeCertificate } from "./certificate.ts";
-import { load } from "./load.ts";
+import { load, loadHttp2 } from "./load.ts";
+import type { LoadResult } from "./load.ts";
 import { startOrigin, startPeer } from "./peers.ts";
 import { hasProgram } from "./process.ts";
 import type { Program } from "./process.ts";
@@ -63,19 +64,22 @@ interface Entrant {
   readonly contestant: Contestant;
   readonly program: Program;
   readonly url: string;
+  readonly http2: boolean;
   readonly cpuUs: number[];
   readonly perSecond: number[];
   readonly p99Ms: number[];
   errors: number;
 }
 
+function push(entrant: Entrant, forSeconds: number): Promise<LoadResult> {
+  if (entrant.http2) return loadHttp2(entrant.url, forSeconds);
+  const connections = Number(values.connections);
+  return load(work, { url: entrant.url, connections, seconds: forSeconds });
+}
+
 async function measure(entrant: Entrant): Promise<void> {
   const before = entrant.program.cpuSeconds();
-  const result = await load(work, {
-    url: entrant.url,
-    connections: Number(values.connections),
-    seconds,
-  });
+  const result = await push(entrant, seconds);
   const used = entrant.program.cpuSeconds() - before;
   entrant.cpuUs.push((used * 1e6) / result.requests);
   entrant.perSecond.push(result.requests / result.seconds);
@@ -97,6 +101,7 @@ async function enter(
     adminPort,
     upstreams,
     tls,
+    http2: each.http2 ?? false,
     routes: contestant.routes ?? 1,
     plugins: contestant.plugins ?? 0,
     nodeOptions:
@@ -108,7 +113,8 @@ async function enter(
   try {
     const program = await started;
     const url = `${each.tls ? "https" : "http"}://127.0.0.1:${port}/`;
-    return { contestant, program, url, cpuUs: [], perSecond: [], p99Ms: [], errors: 0 };
+    const http2 = each.http2 ?? false;
+    return { contestant, program, url, http2, cpuUs: [], perSecond: [], p99Ms: [], errors: 0 };
   } catch (error) {
     return `${contestant.label}: ${(error as Error).message}`;
   }
@@ -126,11 +132,7 @@ async function runCase(each: Case, upstreams: readonly number[]): Promise<CaseRe
   for (const entrant of entrants) {
     const warm =
       entrant.contestant.peer === "weft" || entrant.contestant.peer === "relay" ? warmSeconds : 0.5;
-    const result = await load(work, {
-      url: entrant.url,
-      connections: Number(values.connections),
-      seconds: warm,
-    });
+    const result = await push(entrant, warm);
     if (result.errors > 0)
       console.error(`${entrant.contestant.label}: ${result.errors} errors while warming up`);
   }
