@@ -1,7 +1,7 @@
 /** How a protocol (HTTP/1.1 now, HTTP/2 by the same interfaces) and an exchange talk to each other, on both sides. */
 
 import type { ProxyError } from "../errors.ts";
-import type { Transport } from "../listen/transport.ts";
+import type { ByteStream } from "../listen/transport.ts";
 import type { Fields } from "./fields.ts";
 import type { RequestHead, ResponseHead } from "./head.ts";
 
@@ -46,8 +46,8 @@ export interface Downstream {
   resume(): void;
   /** The answer is the last one on this connection. */
   closeAfter(): void;
-  /** Hands out the bare connection and the bytes read beyond the head, for a tunnel; null when the protocol has none. */
-  takeOver(): { readonly transport: Transport; readonly rest: Buffer } | null;
+  /** Hands out the bare connection, or stream, and the bytes read beyond the head, for a tunnel; null when it cannot become one. */
+  takeOver(): { readonly transport: ByteStream; readonly rest: Buffer } | null;
 }
 
 /** A request as it goes to an endpoint. */

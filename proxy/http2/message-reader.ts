@@ -1,5 +1,6 @@
 /** Decoded field lines to heads and trailers, with every rule of RFC 9113 section 8: what is malformed never becomes HTTP/1.1. */
 
+import { randomBytes } from "node:crypto";
 import { type Fields, Kind } from "../http/fields.ts";
 import type { RequestHead, ResponseHead } from "../http/head.ts";
 import { readAuthority } from "../http/target.ts";
@@ -228,8 +229,8 @@ class RequestReader extends FieldReader implements LineSink {
   private judge(isWhole: boolean): string | null {
     const { head, method, scheme, path } = this;
     if (method === "") return "no :method";
-    if (this.protocol !== "") return "a :protocol that nobody offered";
-    if (method === "CONNECT") {
+    if (this.protocol !== "" && method !== "CONNECT") return "a :protocol without CONNECT";
+    if (method === "CONNECT" && this.protocol === "") {
       if (scheme !== "" || path !== "") return "a CONNECT with :scheme or :path";
       if (this.authority === null || !/:\d+$/.test(this.authority))
         return "a CONNECT whose :authority is not host:port";
@@ -255,7 +256,20 @@ class RequestReader extends FieldReader implements LineSink {
       return "Host differs from :authority";
     head.authority = authority.authority;
     head.host = authority.host;
-    return this.judgeLength(isWhole);
+    if (this.protocol === "") return this.judgeLength(isWhole);
+    this.judgeExtended();
+    return null;
+  }
+
+  /** RFC 8441 section 5: to everybody behind us it is the GET with Upgrade that HTTP/1.1 knows. */
+  private judgeExtended(): void {
+    const { head } = this;
+    head.framing = "none";
+    head.contentLength = 0;
+    if (this.protocol.toLowerCase() !== "websocket") return;
+    head.method = "GET";
+    head.upgrade = "websocket";
+    this.add(`sec-websocket-key: ${randomBytes(16).toString("base64")}\r\n`, 17, Kind.other);
   }
 
   /** RFC 9113 section 8.1.1. */

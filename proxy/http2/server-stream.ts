@@ -3,14 +3,15 @@
 import { ProxyError } from "../errors.ts";
 import type { RequestHead, ResponseHead } from "../http/head.ts";
 import type { Downstream, RequestSink } from "../http/stream.ts";
-import type { Transport } from "../listen/transport.ts";
+import type { ByteStream } from "../listen/transport.ts";
 import type { Http2ServerConnection } from "./server.ts";
 import { boundOfResponse, writeResponse } from "./field-writer.ts";
 import { ErrorCode, errorName } from "./frames.ts";
 import { Http2Stream } from "./stream.ts";
+import { TunnelStream, type TunnelCarrier } from "./tunnel-stream.ts";
 
 /** One stream of a {@link Http2ServerConnection}. */
-export class ServerStream extends Http2Stream implements Downstream {
+export class ServerStream extends Http2Stream implements Downstream, TunnelCarrier {
   private sink: RequestSink | null = null;
   private readonly isHeadRequest: boolean;
   /** Bytes of the request's body that must still come; -1: it did not say. */
@@ -19,16 +20,23 @@ export class ServerStream extends Http2Stream implements Downstream {
   private isBodyless = false;
   /** Bytes of the answer's body that must still come; -1: any number. */
   private answerLeft = -1;
+  /** An extended CONNECT: what follows its head is no body. */
+  private readonly isConnect: boolean;
+  /** Bytes of a tunnel that does not stand yet. */
+  private early: Buffer[] | null = null;
+  private tunnel: TunnelStream | null = null;
 
   constructor(connection: Http2ServerConnection, id: number, head: RequestHead) {
     super(connection, id);
     this.isHeadRequest = head.method === "HEAD";
     this.bodyLeft = head.framing === "length" ? head.contentLength : -1;
+    this.isConnect = head.upgrade !== null;
   }
 
   // === impl Http2Stream ===
 
   protected override onBody(chunk: Buffer): void {
+    if (this.isConnect) return this.onTunnelData(chunk);
     if (this.bodyLeft >= 0) {
       this.bodyLeft -= chunk.length;
       if (this.bodyLeft < 0) return this.malformed("a body longer than its Content-Length");
@@ -38,10 +46,12 @@ export class ServerStream extends Http2Stream implements Downstream {
 
   protected override onBodyEnd(trailers: string): void {
     if (this.bodyLeft > 0) return this.malformed("a body shorter than its Content-Length");
-    this.sink?.onRequestEnd(trailers);
+    if (this.isConnect) this.tunnel?.handler.onEnd();
+    else this.sink?.onRequestEnd(trailers);
   }
 
   override onReady(): void {
+    this.tunnel?.handler.onDrain();
     this.sink?.onCallerReady();
   }
 
@@ -50,13 +60,15 @@ export class ServerStream extends Http2Stream implements Downstream {
   }
 
   override onGone(code: number, error: Error | null): void {
-    const { sink } = this;
-    this.sink = null;
+    const { sink, tunnel } = this;
+    this.sink = this.tunnel = null;
+    tunnel?.handler.onClose(error);
     sink?.onCallerGone(error ?? new Error(`the stream was reset with ${errorName(code)}`));
   }
 
   /** Nobody waits for the rest of the request (RFC 9113 section 8.1). */
   protected override onAnsweredEarly(): void {
+    if (this.tunnel !== null) return;
     this.sink = null;
     this.connection.resetStream(
       this,
@@ -139,7 +151,36 @@ export class ServerStream extends Http2Stream implements Downstream {
   /** Only HTTP/1.1 has to close its connection for that; here the stream ends anyway. */
   closeAfter(): void {}
 
-  takeOver(): { readonly transport: Transport; readonly rest: Buffer } | null {
-    return null;
+  takeOver(): { readonly transport: ByteStream; readonly rest: Buffer } | null {
+    if (!this.isConnect || this.isGone) return null;
+    this.sink = null;
+    this.tunnel = new TunnelStream(this, this.remoteEnded);
+    const rest = Buffer.concat(this.early ?? []);
+    this.early = null;
+    return { transport: this.tunnel, rest };
+  }
+
+  // === impl TunnelCarrier ===
+
+  private onTunnelData(chunk: Buffer): void {
+    if (this.tunnel !== null) return this.tunnel.handler.onData(chunk);
+    this.early ??= [];
+    this.early.push(Buffer.from(chunk));
+    this.pause();
+  }
+
+  sendTunnelData(chunk: Buffer): boolean {
+    return this.sendBody(chunk);
+  }
+
+  endTunnel(): void {
+    this.endBody("");
+  }
+
+  /** Nothing follows from our side: what is queued is lost where it has not ended. */
+  cutTunnel(): void {
+    if (this.localEnded && this.remoteEnded) return;
+    const code = this.localEnded ? ErrorCode.noError : ErrorCode.cancel;
+    this.connection.resetStream(this, code, "the tunnel was cut", true);
   }
 }

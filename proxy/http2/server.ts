@@ -78,6 +78,7 @@ export class Http2ServerConnection extends Http2Connection {
       settingsFrame([
         [Setting.maxConcurrentStreams, this.concurrentStreams],
         [Setting.maxHeaderListSize, env.limits.headerBytes],
+        [Setting.enableConnectProtocol, 1],
         [Setting.noRfc7540Priorities, 1],
       ]),
     );

@@ -16,6 +16,17 @@ export interface TransportHandler {
   onDrain(): void;
 }
 
+/** What a tunnel needs of either side: a {@link Transport}, or one stream of a connection of HTTP/2. */
+export interface ByteStream {
+  handler: TransportHandler;
+  /** False: wait for `onDrain`. */
+  write(data: string | Uint8Array): boolean;
+  pause(): void;
+  resume(): void;
+  end(): void;
+  destroy(): void;
+}
+
 /** One read buffer for all plain sockets of a thread: the callback is synchronous, so nobody else can fill it meanwhile. */
 const readBuffer = Buffer.allocUnsafeSlow(64 * 1024);
 
@@ -40,7 +51,7 @@ interface HandleOwner {
   _handle: unknown;
 }
 
-export class Transport {
+export class Transport implements ByteStream {
   readonly socket: net.Socket;
   handler: TransportHandler = ignored;
   private closed = false;

@@ -1,12 +1,12 @@
 /** A Node stream over a transport, for code that speaks streams: http-proxy's `ws()`. */
 
 import { Duplex } from "node:stream";
-import type { Transport, TransportHandler } from "../listen/transport.ts";
+import type { ByteStream, TransportHandler } from "../listen/transport.ts";
 
 /** Bytes both ways, with backpressure; what `net.Socket` offers beyond a Duplex and a proxied upgrade asks for does nothing here. */
 export class TransportStream extends Duplex implements TransportHandler {
   /** Null until {@link bind}: writes before that call {@link onFirstWrite}. */
-  private transport: Transport | null = null;
+  private transport: ByteStream | null = null;
   private pendingWrite: ((error?: Error | null) => void) | null = null;
   /** Bytes that went each way. */
   bytesIn = 0;
@@ -24,7 +24,7 @@ export class TransportStream extends Duplex implements TransportHandler {
   }
 
   /** Starts the flow. @param rest bytes read already, which come first */
-  bind(transport: Transport, rest: Buffer): void {
+  bind(transport: ByteStream, rest: Buffer): void {
     this.transport = transport;
     transport.handler = this;
     if (rest.length > 0) this.onData(rest);

@@ -28,7 +28,7 @@ export function isWebSocket(x: Exchange): boolean {
     x.req.upgrade !== null &&
     x.req.upgrade.toLowerCase() === "websocket" &&
     x.req.method === "GET" &&
-    x.req.version === 11
+    x.req.version >= 11
   );
 }
 

@@ -121,7 +121,7 @@ const malformed: readonly (readonly [string, Pairs])[] = [
       [":authority", "test.example"],
     ],
   ],
-  ["RFC 8441 4: a :protocol that nobody offered", [...base, [":protocol", "gopher"]]],
+  ["RFC 8441 4: :protocol without CONNECT", [...base, [":protocol", "gopher"]]],
   ["8.1.1: Content-Length without a body", [...base, ["content-length", "5"]]],
   ["8.1.1: two Content-Length fields", [...base, ["content-length", "0"], ["content-length", "0"]]],
   ["8.1.1: Content-Length that is a list", [...base, ["content-length", "0, 0"]]],
