@@ -386,6 +386,11 @@ export class ServerConnection extends Timed implements TransportHandler, Downstr
       case "none":
         return true;
       case "length":
+        if (chunk.length > this.answerLeft) {
+          // more than was announced would be read as the next answer
+          chunk = chunk.subarray(0, this.answerLeft);
+          this.closing = true;
+        }
         this.answerLeft -= chunk.length;
         break;
       case "chunked":
