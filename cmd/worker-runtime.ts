@@ -22,6 +22,7 @@ import type { Endpoint } from "../proxy/service/endpoint.ts";
 import { serveHttp } from "../proxy/serve.ts";
 import { ServiceSet } from "../proxy/service/set.ts";
 import type { Snapshot } from "../proxy/snapshot.ts";
+import { serveRelay, type RelayEnv } from "../proxy/tunnel/relay.ts";
 import { createDial } from "../proxy/upstream/connect.ts";
 import { closePool } from "../proxy/upstream/endpoint-pool.ts";
 import { startHeartbeat } from "./heartbeat.ts";
@@ -223,7 +224,10 @@ export class WorkerRuntime {
       wheel: this.wheel,
       now,
       log: this.outbox,
-      serve: (transport, conn) => serveHttp(transport, conn, this.env(point.plane)),
+      serve: (transport, conn) =>
+        this.current!.snapshot.streams.has(point.name) && point.plane === "edge"
+          ? serveRelay(transport, conn, this.relayEnv(point))
+          : serveHttp(transport, conn, this.env(point.plane)),
       admit: () => shared.enterConnection(this.limits().connections),
       release: () => shared.leaveConnection(),
       reclaim: () => {
@@ -232,6 +236,20 @@ export class WorkerRuntime {
         }
       },
       refused: (reason) => this.refused(reason),
+    };
+  }
+
+  private relayEnv(point: ListenPoint): RelayEnv {
+    const { log, accessLog, metrics, dial } = this.env(point.plane);
+    return {
+      wheel: this.wheel,
+      log,
+      accessLog,
+      metrics,
+      dial,
+      target: () => this.current!.snapshot.streams.get(point.name) ?? null,
+      now,
+      newId,
     };
   }
 

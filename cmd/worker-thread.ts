@@ -59,6 +59,8 @@ export class WorkerThread {
       // what a plugin prints goes to the log: never into the access log, never to a pipe that may block
       stdout: true,
       stderr: true,
+      // listening descriptors come from the main thread and close here: Node would warn of each
+      trackUnmanagedFds: false,
     });
     this.worker.stdout.on("data", (chunk: Buffer) => this.printed("info", chunk));
     this.worker.stderr.on("data", (chunk: Buffer) => this.printed("warn", chunk));

@@ -8,6 +8,7 @@ import { ConfigProblems, unique } from "./compile/problems.ts";
 import { checkReferences } from "./compile/references.ts";
 import { checkApps, compileRoute } from "./compile/routes.ts";
 import { routesFor, toRule } from "./compile/rules.ts";
+import { streamTargets } from "./compile/streams.ts";
 import { appKey, serviceSpecs, type TargetEnv } from "./compile/targets.ts";
 import { mergeUses } from "./compile/uses.ts";
 import { compileAccess, type AccessRules } from "../policies/access.ts";
@@ -56,6 +57,7 @@ export async function buildSnapshot(config: Config, env: BuildEnv): Promise<Snap
       version: env.version,
       planes,
       services: prepared.services,
+      streams: streamTargets(config, prepared.services),
       activate: () => prepared.activate(),
       use: new SnapshotUse(() => lists.release()),
     };

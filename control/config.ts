@@ -33,7 +33,8 @@ export interface Config {
   readonly policies: Readonly<Record<string, PolicyConfig>>;
   readonly consumers: readonly ConsumerConfig[];
   readonly plans: Readonly<Record<string, { readonly limit: Rate }>>;
-  readonly stores: { readonly redis: string | null };
+  /** A URL, or those of a cluster's nodes. */
+  readonly stores: { readonly redis: string | readonly string[] | null };
   readonly access: AccessConfig | null;
   readonly admin: {
     readonly host: string;
@@ -63,6 +64,12 @@ export interface ListenerConfig {
   readonly host: string | null;
   readonly port: number;
   readonly tls: ListenerTlsConfig | null;
+  /** `http`; `tcp` to one service; `tls`: passed through unopened, to the service of its server name. */
+  readonly protocol: "http" | "tcp" | "tls";
+  /** Of `tcp`. */
+  readonly to: string | null;
+  /** Of `tls`: exact name or `*.suffix`, lower case, to service. */
+  readonly sni: Readonly<Record<string, string>> | null;
   /** PROXY protocol v1/v2 is required on each connection (default false). */
   readonly proxyProtocol: boolean;
 }
@@ -87,7 +94,7 @@ export interface ServiceConfig {
   /** Speak mTLS to it with our mesh identity. Default: true in mesh mode, false in gateway mode. */
   readonly mtls: boolean | null;
   /** Spoken to the endpoints; `auto` asks by ALPN, or tries. */
-  readonly protocol: "http1" | "http2" | "auto";
+  readonly protocol: "http1" | "http2" | "auto" | "tcp";
   readonly policy: string | PolicyConfig | null;
   readonly health: HealthConfig | null;
 }
@@ -207,7 +214,7 @@ export interface PolicyConfig {
 
 export interface ConsumerConfig {
   readonly name: string;
-  /** `sha256:<hex>` */
+  /** Hashes (`sha256:<hex>`, `$scrypt$...`, `$argon2id$...`), public keys (PEM), `hmac:<secret>`. */
   readonly keys: readonly string[];
   readonly plan: string | null;
   readonly groups: readonly string[];

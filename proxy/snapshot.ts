@@ -21,8 +21,18 @@ export interface Snapshot {
   readonly services: ReadonlyMap<string, Service>;
   /** Called once, at the commit: puts changed endpoints and policies of the live services in effect. Never throws. */
   activate(): void;
+  /** By listener name. */
+  readonly streams: ReadonlyMap<string, StreamTarget>;
   /** Counts the exchanges that began with it. */
   readonly use: SnapshotUse;
+}
+
+/** Where a `tcp` or `tls` listener sends its connections. */
+export interface StreamTarget {
+  /** True: {@link choose} wants the server name of the ClientHello. */
+  readonly byServerName: boolean;
+  /** Null: nobody takes it. */
+  choose(serverName: string | null): Choice | null;
 }
 
 /** Knows when the last exchange on a snapshot has ended. */

@@ -10,6 +10,7 @@ import { useId } from "./uses.ts";
 export function checkReferences(config: Config): Problem[] {
   return [
     ...checkServices(config),
+    ...checkListeners(config),
     ...checkRoutes(config),
     ...checkUses(config.plugins),
     ...checkConsumers(config),
@@ -24,12 +25,35 @@ function checkServices(config: Config): Problem[] {
   return problems;
 }
 
+function checkListeners(config: Config): Problem[] {
+  const problems: Problem[] = [];
+  const check = (service: string, path: ConfigPath): void => {
+    if (!Object.hasOwn(config.services, service))
+      problems.push(unknown("service", service, Object.keys(config.services), path));
+  };
+  for (const [index, { to, sni }] of (config.gateway?.listeners ?? []).entries()) {
+    const at: ConfigPath = ["gateway", "listeners", index];
+    if (to !== null) check(to, [...at, "to"]);
+    for (const [name, service] of Object.entries(sni ?? {})) check(service, [...at, "sni", name]);
+  }
+  return problems;
+}
+
 function checkRoutes(config: Config): Problem[] {
   const problems: Problem[] = [];
   for (const [index, route] of config.routes.entries()) {
     const at: ConfigPath = ["routes", index];
     for (const [i, { service }] of (route.to ?? []).entries()) {
-      if (Object.hasOwn(config.services, service)) continue;
+      if (Object.hasOwn(config.services, service)) {
+        if (config.services[service]!.protocol === "tcp")
+          problems.push({
+            path: [...at, "to", i, "service"],
+            at: "value",
+            message: `"${service}" speaks tcp, and a route speaks HTTP`,
+            expected: "a listener with protocol: tcp for it, or another protocol of the service",
+          });
+        continue;
+      }
       problems.push(
         unknown("service", service, Object.keys(config.services), [...at, "to", i, "service"]),
       );

@@ -7,6 +7,13 @@ export function useId(use: PluginUse): string {
   return use.id ?? use.use;
 }
 
+/** What one use takes the place of another by: two limits with different names are two. */
+function placeKey(use: PluginUse): string {
+  const { options } = use;
+  const named = typeof options === "object" && options !== null && "name" in options;
+  return use.id ?? (named ? `${use.use}/${String(options.name)}` : use.use);
+}
+
 /**
  * Merges the global list with a route's. A route's use replaces a global one of the same id where that stands, unless
  * the global one is enforced; `enabled: false` takes it away. Disabled uses are left out of the result.
@@ -15,16 +22,16 @@ export function mergeUses(
   global: readonly PluginUse[],
   own: readonly PluginUse[],
 ): readonly PluginUse[] {
-  const nearest = new Map(own.map((use) => [useId(use), use]));
+  const nearest = new Map(own.map((use) => [placeKey(use), use]));
   const merged: PluginUse[] = [];
   for (const use of global) {
-    const replacement = nearest.get(useId(use));
+    const replacement = nearest.get(placeKey(use));
     if (replacement === undefined) merged.push(use);
     else {
       merged.push(use.enforced ? use : replacement);
-      nearest.delete(useId(use));
+      nearest.delete(placeKey(use));
     }
   }
-  merged.push(...own.filter((use) => nearest.get(useId(use)) === use));
+  merged.push(...own.filter((use) => nearest.get(placeKey(use)) === use));
   return merged.filter((use) => use.enabled);
 }

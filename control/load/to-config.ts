@@ -62,7 +62,7 @@ export function toConfig(
       groups: one.groups,
     })),
     plans: parsed.plans,
-    stores: { redis: parsed.stores.redis ?? null },
+    stores: { redis: redisOf(parsed.stores) },
     access: parsed.access === undefined ? null : accessOf(parsed.access),
     admin: {
       host: admin?.host ?? "127.0.0.1",
@@ -75,6 +75,14 @@ export function toConfig(
     workers: parsed.workers,
     baseDir,
   };
+}
+
+/** `redis: URL`, `redis: { cluster: [..] }` or `cluster: [..]`; a node without a scheme is spoken to in the clear. */
+function redisOf(stores: ParsedConfig["stores"]): string | readonly string[] | null {
+  const { redis, cluster } = stores;
+  if (typeof redis === "string") return redis;
+  const nodes = redis?.cluster ?? cluster;
+  return nodes?.map((node) => (node.includes("://") ? node : `redis://${node}`)) ?? null;
 }
 
 function listenerOf(
@@ -99,6 +107,9 @@ function listenerOf(
                 ? null
                 : { ca: file(tls.clientAuth.ca), mode: tls.clientAuth.mode },
           },
+    protocol: listener.protocol,
+    to: listener.to ?? null,
+    sni: listener.sni ?? null,
     proxyProtocol: listener.proxyProtocol,
   };
 }

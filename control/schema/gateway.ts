@@ -49,22 +49,50 @@ const host = z.string({ error: "an IP address or a host name" }).superRefine((va
     });
 });
 
-const listener = z.strictObject({
-  name: name("a name")
-    .optional()
-    .meta({ description: "In logs and metrics. Default: `port-<port>`." }),
-  host: host.optional().meta({ description: "Default: every address, IPv6 and IPv4." }),
-  port: whole(0, 65535).meta({ description: "0 takes a free one." }),
-  protocol: choice(["http"], ["tcp", "tls"]).prefault("http"),
-  tls: tls.optional().meta({ description: "Terminates TLS here." }),
-  proxyProtocol: flag()
-    .default(false)
-    .meta({ description: "Each connection must begin with a PROXY protocol header (v1 or v2)." }),
-  to: notYet(z.string()).meta({ description: "The service of a tcp listener." }),
-  sni: notYet(z.record(hostPattern(), z.string())).meta({
-    description: "The services of a tls listener.",
-  }),
-});
+const listener = z
+  .strictObject({
+    name: name("a name")
+      .optional()
+      .meta({ description: "In logs and metrics. Default: `port-<port>`." }),
+    host: host.optional().meta({ description: "Default: every address, IPv6 and IPv4." }),
+    port: whole(0, 65535).meta({ description: "0 takes a free one." }),
+    protocol: choice(["http", "tcp", "tls"]).prefault("http").meta({
+      description:
+        "http; tcp passes connections to one service; tls passes them on unopened, by their server name.",
+    }),
+    tls: tls.optional().meta({ description: "Terminates TLS here." }),
+    proxyProtocol: flag()
+      .default(false)
+      .meta({ description: "Each connection must begin with a PROXY protocol header (v1 or v2)." }),
+    to: name("a service").optional().meta({ description: "The service of a tcp listener." }),
+    sni: z.record(hostPattern(), name("a service")).optional().meta({
+      description: "The services of a tls listener, by server name: exact or `*.suffix`.",
+    }),
+  })
+  .superRefine((value, ctx) => {
+    if (value.protocol === "tcp" && value.to === undefined)
+      refuse(ctx, '"to" is missing', { expected: "the name of a service", missing: true });
+    if (value.protocol === "tls" && value.sni === undefined)
+      refuse(ctx, '"sni" is missing', {
+        expected: 'services by server name, such as { "a.example.com": a }',
+        missing: true,
+      });
+    if (value.protocol === "tls" && value.tls !== undefined)
+      refuse(
+        ctx,
+        '"tls" cannot stand on a listener that passes TLS through',
+        {
+          expected: "protocol: tcp to end TLS here",
+        },
+        ["tls"],
+      );
+    if (value.protocol !== "tcp" && value.to !== undefined)
+      refuse(ctx, '"to" is for a tcp listener; here routes decide', { expected: "protocol: tcp" }, [
+        "to",
+      ]);
+    if (value.protocol !== "tls" && value.sni !== undefined)
+      refuse(ctx, '"sni" is for a tls listener', { expected: "protocol: tls" }, ["sni"]);
+  });
 
 const limits = z.strictObject({
   connections: whole(1, 10_000_000)

@@ -61,6 +61,11 @@ export class RequestSeries {
     this.metrics.observe(this.durationSlot, durationMs / 1000);
   }
 
+  addBytes(received: number, sent: number): void {
+    this.metrics.values[this.requestBytesSlot]! += received;
+    this.metrics.values[this.responseBytesSlot]! += sent;
+  }
+
   private slot(key: number, m: number, status: number, code: ErrorCode | null): number {
     let slot = this.slots.get(key);
     if (slot === undefined) {
@@ -123,6 +128,11 @@ export class ServiceMetrics {
     const routes = this.scopes.get(listener);
     const series = routes?.get(route)?.get(service);
     return series ?? this.addScope(listener, route, service);
+  }
+
+  /** Bytes of a connection that carried no HTTP. */
+  bytes(listener: string, route: string, service: string, received: number, sent: number): void {
+    this.scope(listener, route, service).addBytes(received, sent);
   }
 
   /** A try at an endpoint has ended. `result`: a status class (`2xx`) or an error code. */

@@ -17,7 +17,7 @@ export interface DialTarget {
   readonly key: string;
   readonly tls: TlsDial | MeshDial | null;
   /** What the endpoint speaks; `auto`: ask by ALPN, or try. Default `http1`. */
-  readonly protocol?: "http1" | "http2" | "auto";
+  readonly protocol?: "http1" | "http2" | "auto" | "tcp";
 }
 
 /** TLS with a certificate checked against `serverName`, or against the host when there is none. */
@@ -62,6 +62,7 @@ export function upstreamTls(options: UpstreamTlsOptions): TlsDial {
 }
 
 function alpnOf(protocol: DialTarget["protocol"]): string[] {
+  if (protocol === "tcp") return [];
   if (protocol === "http2") return ["h2"];
   return protocol === "auto" ? ["h2", "http/1.1"] : ["http/1.1"];
 }

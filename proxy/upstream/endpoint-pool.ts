@@ -24,7 +24,7 @@ function createPool(endpoint: Endpoint, env: ServeEnv): UpstreamPool {
     countConnection: (delta) => env.metrics.connection("upstream", delta),
   };
   const protocol = target.protocol ?? "http1";
-  return protocol === "http1"
+  return protocol === "http1" || protocol === "tcp"
     ? new Pool(poolEnv, address)
     : new Http2Pool(poolEnv, address, protocol);
 }

@@ -63,7 +63,18 @@ const endpoint = (address: string) => ({
 /** Two services, five routes, secrets in every place where they can stand. */
 export const sampleConfig: Config = {
   gateway: {
-    listeners: [{ name: "web", host: "127.0.0.1", port: 8080, tls: null, proxyProtocol: false }],
+    listeners: [
+      {
+        name: "web",
+        host: "127.0.0.1",
+        port: 8080,
+        tls: null,
+        protocol: "http",
+        to: null,
+        sni: null,
+        proxyProtocol: false,
+      },
+    ],
     trustedHops: 0,
     zone: null,
     limits: {

@@ -6,17 +6,12 @@ const service = "services: { a: { endpoints: [] } }\n";
 
 /** Every key and value that the contract names and that is not built yet, and where the problem points. */
 const cases: readonly (readonly [text: string, path: string])[] = [
-  ["gateway: { listeners: [{ port: 1, protocol: tcp }] }", "gateway.listeners.0.protocol"],
-  ["gateway: { listeners: [{ port: 1, protocol: tls }] }", "gateway.listeners.0.protocol"],
-  ["gateway: { listeners: [{ port: 1, to: postgres }] }", "gateway.listeners.0.to"],
-  ['gateway: { listeners: [{ port: 1, sni: { "a.example.com": a } }] }', "gateway.listeners.0.sni"],
   ["gateway: { listeners: [{ port: 1 }], zone: a }", "gateway.zone"],
   ['services: { a: { endpoints: [{ address: "a:1", zone: b }] } }', "services.a.endpoints.0.zone"],
   [
     'services: { a: { endpoints: [{ address: "a:1", priority: 0 }] } }',
     "services.a.endpoints.0.priority",
   ],
-  ["services: { a: { endpoints: [], protocol: tcp } }", "services.a.protocol"],
   ...["dns", "srv", "registry", "etcd", "consul", "kubernetes"].map(
     (kind) => [`services: { a: { discover: "${kind}:x:1" } }`, "services.a.discover"] as const,
   ),
@@ -36,7 +31,6 @@ const cases: readonly (readonly [text: string, path: string])[] = [
   ["policies: { a: { concurrency: adaptive } }", "policies.a.concurrency"],
   ["policies: { a: { concurrency: 10 } }", "policies.a.concurrency"],
   ["policies: { a: { fault: { delay: { percent: 1, for: 2s } } } }", "policies.a.fault"],
-  ['stores: { cluster: ["127.0.0.1:6379"] }', "stores.cluster"],
   ['mesh: { service: a, control: "127.0.0.1:15010" }', "mesh.control"],
   ["mesh: { service: a, token: x }", "mesh.token"],
   ["mesh: { service: a, state: ./weft-data }", "mesh.state"],
