@@ -18,6 +18,8 @@ const servers = {
   openssl: "openssl",
   curl: "curl",
   chromium: "chromium",
+  ip: "iproute2",
+  prlimit: "util-linux",
 };
 
 const layers = ["cmd", "gateway", "mesh", "proxy", "plugins", "policies", "control"];
@@ -27,6 +29,8 @@ const tasks = {
   weft: (args) => run(node, [join(root, "cmd/weft.ts"), ...args], process.env.INIT_CWD),
   build: (args) => run(node, ["scripts/build.ts", ...args]),
   bench: (args) => run(node, ["test/bench/run.ts", ...args]),
+  fuzz: (args) => run(node, ["test/fuzz/run.ts", ...args]),
+  soak: (args) => run(node, ["test/soak/run.ts", ...args]),
   check,
   test,
 };

@@ -4,14 +4,9 @@ import fc from "fast-check";
 import { RE2JS } from "re2js";
 import { regexLiteral } from "../../proxy/route/literal.ts";
 import { compileRouter } from "../../proxy/route/match.ts";
-import type {
-  PathRule,
-  RouteQuery,
-  RouteRule,
-  RuleMatch,
-  ValueRule,
-} from "../../proxy/route/table.ts";
-import { referenceMatch } from "./route-reference.ts";
+import type { PathRule, RouteRule, RuleMatch } from "../../proxy/route/table.ts";
+import { exactly, queryOf, routersAgree } from "./route-tables.ts";
+import type { Ask } from "./route-tables.ts";
 
 interface Want {
   readonly hosts?: readonly string[];
@@ -19,10 +14,6 @@ interface Want {
   readonly methods?: readonly string[];
   readonly headers?: Readonly<Record<string, string>>;
   readonly query?: Readonly<Record<string, string>>;
-}
-
-function exactly(name: string, wanted: string): ValueRule {
-  return { name, exact: wanted, test: (value) => value === wanted };
 }
 
 function matchOf(want: Want): RuleMatch {
@@ -41,24 +32,6 @@ function rulesOf(wants: Readonly<Record<string, Want | readonly Want[]>>): Route
     const all = Array.isArray(want) ? (want as readonly Want[]) : [want as Want];
     return { value, hosts: all[0]?.hosts ?? [], matches: all.map(matchOf) };
   });
-}
-
-interface Ask {
-  readonly method?: string;
-  readonly host?: string;
-  readonly path?: string;
-  readonly query?: string;
-  readonly headers?: Readonly<Record<string, string>>;
-}
-
-function queryOf(ask: Ask): RouteQuery {
-  return {
-    method: ask.method ?? "GET",
-    host: ask.host ?? "h",
-    path: ask.path ?? "/",
-    query: ask.query ?? "",
-    header: (name) => ask.headers?.[name],
-  };
 }
 
 /** The name of the route, `405 GET,HEAD`, or `none`. */
@@ -420,86 +393,7 @@ describe("many routes", () => {
 });
 
 describe("the table and the slow reference", () => {
-  const host = fc.constantFrom("a.com", "b.a.com", "c.b.a.com", "*.a.com", "*.b.a.com", "*.com");
-  const element = fc.constantFrom("a", "b", "v1", "v22");
-  const prefixes = fc.array(element, { maxLength: 3 }).map((parts) => `/${parts.join("/")}`);
-  const path: fc.Arbitrary<PathRule | null> = fc.oneof(
-    fc.constant(null),
-    prefixes.map((value) => ({ kind: "prefix" as const, value })),
-    prefixes.map((value) => ({ kind: "prefix" as const, value: value.replace(/\/?$/, "/") })),
-    prefixes.map((value) => ({ kind: "exact" as const, value })),
-    fc
-      .array(fc.oneof(element, fc.constant("{x}")), { minLength: 1, maxLength: 3 })
-      .map((parts) => ({ kind: "template" as const, value: `/${parts.join("/")}` })),
-    fc
-      .constantFrom(
-        "^/v\\d+",
-        "^/v\\d+/",
-        "^/a",
-        "^/a/[ab]",
-        "^/a(/.*)?$",
-        "b$",
-        "/v1",
-        "^/",
-        "^.*a",
-        "^/b/v\\d+$",
-      )
-      .map((value) => ({ kind: "regex" as const, value })),
-  );
-  const methods = fc.oneof(
-    fc.constant(null),
-    fc.uniqueArray(fc.constantFrom("GET", "PUT", "POST"), { minLength: 1 }),
-  );
-  const values = (names: readonly string[]): fc.Arbitrary<ValueRule[]> =>
-    fc.uniqueArray(
-      fc
-        .tuple(fc.constantFrom(...names), fc.constantFrom("1", "2"), fc.boolean())
-        .map(([name, wanted, indexed]) => ({
-          ...exactly(name, wanted),
-          ...(indexed ? {} : { exact: null }),
-        })),
-      { maxLength: 2, selector: (rule) => rule.name },
-    );
-  const match: fc.Arbitrary<RuleMatch> = fc.record({
-    path,
-    methods,
-    headers: values(["x", "y"]),
-    query: values(["v", "w"]),
-  });
-  const ask = fc.record({
-    method: fc.constantFrom("GET", "PUT", "DELETE"),
-    host: fc.constantFrom("a.com", "b.a.com", "c.b.a.com", "x.b.a.com", "x.com", "y"),
-    path: fc
-      .array(fc.oneof(element, fc.constant("c")), { maxLength: 4 })
-      .chain((parts) =>
-        fc.boolean().map((slash) => `/${parts.join("/")}${slash && parts.length > 0 ? "/" : ""}`),
-      ),
-    query: fc.constantFrom("", "?v=1", "?v=2&w=1", "?w=2"),
-    headers: fc.dictionary(fc.constantFrom("x", "y"), fc.constantFrom("1", "2")),
-  });
-
-  const agree = (most: number, numRuns: number): void => {
-    const rules = fc
-      .array(
-        fc.record({
-          hosts: fc.uniqueArray(host, { maxLength: 2 }),
-          matches: fc.array(match, { maxLength: 3 }),
-        }),
-        { maxLength: most },
-      )
-      .map((list) => list.map((rule, value) => ({ ...rule, value })));
-    fc.assert(
-      fc.property(rules, fc.array(ask, { minLength: 1, maxLength: 10 }), (table, asks) => {
-        const router = compileRouter(table);
-        for (const one of asks) {
-          const query = queryOf(one);
-          assert.deepEqual({ ...router.match(query) }, referenceMatch(table, query));
-        }
-      }),
-      { numRuns },
-    );
-  };
-
-  it("agree on small tables", () => agree(6, 500));
-  it("agree on tables long enough to be indexed", () => agree(60, 100));
+  it("agree on small tables", () => fc.assert(routersAgree(6), { numRuns: 500 }));
+  it("agree on tables long enough to be indexed", () =>
+    fc.assert(routersAgree(60), { numRuns: 100 }));
 });
