@@ -1,29 +1,7 @@
 /** Durations, sizes and rates as people write them, to numbers and back. */
 
 import type { Rate } from "./config.ts";
-
-const durationUnits: Readonly<Record<string, number>> = {
-  ms: 1,
-  s: 1000,
-  m: 60_000,
-  h: 3_600_000,
-  d: 86_400_000,
-};
-const sizeUnits: Readonly<Record<string, number>> = {
-  B: 1,
-  KB: 1000,
-  MB: 1_000_000,
-  GB: 1_000_000_000,
-  KiB: 1024,
-  MiB: 1024 ** 2,
-  GiB: 1024 ** 3,
-};
-const rateUnits: Readonly<Record<string, number>> = {
-  s: 1000,
-  min: 60_000,
-  h: 3_600_000,
-  day: 86_400_000,
-};
+import { durationUnits, rateUnits, sizeUnits } from "../proxy/pipeline/units.ts";
 
 /** Node's timers hold 31 bits of milliseconds; a longer one fires at once. 24 days is the largest whole day below. */
 export const longestMs = 24 * 86_400_000;

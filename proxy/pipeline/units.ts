@@ -1,13 +1,15 @@
 /** Durations, sizes and rates as plugins write and read them: `5s`, `64KiB`, `100/min`. */
 
-const durationUnits: Readonly<Record<string, number>> = {
+/** Milliseconds. */
+export const durationUnits: Readonly<Record<string, number>> = {
   ms: 1,
   s: 1000,
   m: 60_000,
   h: 3_600_000,
   d: 86_400_000,
 };
-const sizeUnits: Readonly<Record<string, number>> = {
+/** Bytes. */
+export const sizeUnits: Readonly<Record<string, number>> = {
   B: 1,
   KB: 1000,
   MB: 1_000_000,
@@ -16,7 +18,8 @@ const sizeUnits: Readonly<Record<string, number>> = {
   MiB: 1024 ** 2,
   GiB: 1024 ** 3,
 };
-const rateUnits: Readonly<Record<string, number>> = {
+/** Milliseconds of the window. */
+export const rateUnits: Readonly<Record<string, number>> = {
   s: 1000,
   min: 60_000,
   h: 3_600_000,
