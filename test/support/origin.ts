@@ -43,6 +43,12 @@ export class OriginConnection extends ByteLog {
     return head;
   }
 
+  /** Forgets the requests that have been read. */
+  forget(): void {
+    this.text = this.text.slice(this.at);
+    this.at = 0;
+  }
+
   /** Writes latin1 text or bytes. */
   send(data: string | Uint8Array): void {
     this.socket.write(typeof data === "string" ? Buffer.from(data, "latin1") : data);
@@ -147,9 +153,11 @@ export class Origin {
     return this.connections[index]!;
   }
 
-  /** Forgets what was received: between cases that share an origin. Open connections stay open, unlisted. */
+  /** Forgets what was received and read: between cases that share an origin. Connections stay open and noted. */
   forget(): void {
-    this.connections.length = 0;
+    for (const connection of this.connections) connection.forget();
+    const open = this.connections.filter((connection) => !connection.closed && !connection.ended);
+    this.connections.splice(0, this.connections.length, ...open);
     this.failures.length = 0;
   }
 
