@@ -1,7 +1,7 @@
 /** `weft key create`: makes an API key that scanners for leaked secrets recognise, and the line that configures it. */
 
 import { createHash, randomBytes } from "node:crypto";
-import { crc32 } from "node:zlib";
+import { checksum } from "../plugins/key-format.ts";
 import type { Arguments } from "./command.ts";
 import { CommandError, exitCodes } from "./exit.ts";
 
@@ -16,17 +16,6 @@ export function createKey(prefix: string): string {
 /** What stands in the configuration for a key. */
 export function keyHash(key: string): string {
   return `sha256:${createHash("sha256").update(key).digest("hex")}`;
-}
-
-/** CRC-32 in base 62, six characters: tells a mistyped or invented key from a leaked one without a look-up. */
-export function checksum(text: string): string {
-  let rest = crc32(text);
-  let digits = "";
-  for (let i = 0; i < 6; i++) {
-    digits = alphabet[rest % 62]! + digits;
-    rest = Math.floor(rest / 62);
-  }
-  return digits;
 }
 
 export async function keyCreate(args: Arguments): Promise<number> {

@@ -1,6 +1,7 @@
 /** The whole configuration's schema: the one source of types, validation, the JSON Schema and docs/configuration.md. */
 
 import { z } from "zod";
+import { isStoredKey } from "../plugins/stored-key.ts";
 import { gatewaySchema } from "./schema/gateway.ts";
 import { accessSchema, meshSchema } from "./schema/mesh.ts";
 import { policiesSchema } from "./schema/policy.ts";
@@ -24,7 +25,7 @@ const consumer = z.strictObject({
   keys: z
     .array(
       z.string({ error: "a hash such as sha256:..." }).superRefine((value, ctx) => {
-        if (/^sha256:[0-9a-f]{64}$/.test(value)) return;
+        if (isStoredKey(value)) return;
         const suggestion = "make one with: weft key create --consumer NAME";
         refuse(ctx, "this is not the hash of a key", {
           expected: '"sha256:" and 64 hexadecimal digits in lower case',
@@ -34,7 +35,10 @@ const consumer = z.strictObject({
       { error: "a list of hashes" },
     )
     .default([])
-    .meta({ description: "Hashes of its API keys, as `weft key create` prints them." }),
+    .meta({
+      description:
+        "Hashes of its API keys, as `weft key create` prints them, or of its passwords (`$scrypt$...`, `$argon2id$...`); for http-signature its public keys (PEM) and secrets (`hmac:...`). Several: all hold, so that one can take the place of another.",
+    }),
   plan: name("the name of a plan").optional().meta({ description: "A name from `plans:`." }),
   groups: z
     .array(text("the name of a group"), { error: "a list of groups" })
@@ -42,20 +46,33 @@ const consumer = z.strictObject({
     .meta({ description: "For acl." }),
 });
 
-const redis = z
+function refuseOtherThanRedis(value: string, ctx: z.core.$RefinementCtx): void {
+  const url = URL.canParse(value) ? new URL(value) : null;
+  if (
+    url === null ||
+    (url.protocol !== "redis:" && url.protocol !== "rediss:") ||
+    url.hostname === ""
+  ) {
+    refuse(ctx, "this is not the URL of a Redis", {
+      expected: "redis://host:6379 or rediss://host:6379",
+    });
+  }
+}
+
+const redisUrl = z
   .string({ error: "a URL such as redis://127.0.0.1:6379" })
-  .superRefine((value, ctx) => {
-    const url = URL.canParse(value) ? new URL(value) : null;
-    if (
-      url === null ||
-      (url.protocol !== "redis:" && url.protocol !== "rediss:") ||
-      url.hostname === ""
-    ) {
-      refuse(ctx, "this is not the URL of a Redis", {
-        expected: "redis://host:6379 or rediss://host:6379",
-      });
-    }
-  });
+  .superRefine(refuseOtherThanRedis);
+
+const redisCluster = z
+  .array(
+    z
+      .string({ error: "an address such as 127.0.0.1:6379" })
+      .superRefine((value, ctx) =>
+        refuseOtherThanRedis(value.includes("://") ? value : `redis://${value}`, ctx),
+      ),
+    { error: "a list of addresses" },
+  )
+  .min(1, "at least one node of the cluster");
 
 const accessLog = z
   .union(
@@ -103,10 +120,18 @@ export const configSchema = z.strictObject({
     .meta({ description: "Limits by name, for consumers." }),
   stores: z
     .strictObject({
-      redis: redis.optional().meta({
-        description: "Redis or Valkey, for limits over several proxies. rediss:// for TLS.",
-      }),
-      cluster: notYet(z.array(z.string())).meta({ description: "A Redis cluster." }),
+      redis: z
+        .union([redisUrl, z.strictObject({ cluster: redisCluster })], {
+          error: "a URL such as redis://127.0.0.1:6379, or { cluster: [127.0.0.1:7001, ...] }",
+        })
+        .optional()
+        .meta({
+          description:
+            "Redis or Valkey, for limits over several proxies: a URL (rediss:// for TLS), or `{ cluster: [..] }` with some of its nodes.",
+        }),
+      cluster: redisCluster
+        .optional()
+        .meta({ description: "Nodes of a Redis cluster: the same as `redis: { cluster: [..] }`." }),
     })
     .prefault({})
     .meta({ description: "State that outgrows one machine." }),

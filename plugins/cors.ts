@@ -3,25 +3,15 @@
 import { z } from "zod";
 import { definePlugin, reply } from "../proxy/pipeline/plugin.ts";
 import { durationOption, fieldNameOption } from "./options.ts";
+import { originMatcher, originOption } from "./origins.ts";
 import { addVary } from "./vary.ts";
-
-/** An origin, `*`, or one with a single `*` for a part of it: `https://*.example.com`, `http://localhost:*`. */
-const origin = z
-  .string()
-  .refine(
-    (text) => text === "*" || text === "null" || /^[a-z][a-z0-9+.-]*:\/\/[^/]+$/i.test(text),
-    {
-      message: 'an origin is a scheme and a host, without a path: "https://*.example.com"',
-    },
-  )
-  .refine((text) => text.split("*").length <= 2, "at most one * in an origin");
 
 export default definePlugin({
   name: "cors",
   stage: "admit",
   modes: ["gateway", "mesh-inbound"],
   config: z.strictObject({
-    origins: z.array(origin).min(1).default(["*"]),
+    origins: z.array(originOption()).min(1).default(["*"]),
     methods: z.array(fieldNameOption()).default(["GET", "HEAD", "PUT", "PATCH", "POST", "DELETE"]),
     headers: z.array(z.union([fieldNameOption(), z.literal("*")])).optional(),
     expose: z.array(z.union([fieldNameOption(), z.literal("*")])).default([]),
@@ -30,7 +20,7 @@ export default definePlugin({
   }),
   setup(config) {
     const isAny = config.origins.includes("*");
-    const matches = config.origins.map(toMatcher);
+    const matches = originMatcher(config.origins);
     const methods = config.methods.join(", ");
     const allowHeaders = config.headers?.join(", ");
     const expose = config.expose.join(", ");
@@ -46,7 +36,7 @@ export default definePlugin({
         const headers: Record<string, string> = {
           vary: "Access-Control-Request-Method, Access-Control-Request-Headers",
         };
-        if (isAny || matches.some((match) => match(from))) {
+        if (isAny || matches(from)) {
           headers["access-control-allow-methods"] = methods;
           const asked = req.headers.get("access-control-request-headers");
           const allowed = allowHeaders ?? asked;
@@ -63,7 +53,7 @@ export default definePlugin({
         const from = ctx.req.headers.get("origin");
         headers.delete("access-control-allow-origin");
         headers.delete("access-control-allow-credentials");
-        if (from === undefined || !(isAny || matches.some((match) => match(from)))) return;
+        if (from === undefined || !(isAny || matches(from))) return;
         headers.set("access-control-allow-origin", isConstant ? "*" : from);
         if (config.credentials) headers.set("access-control-allow-credentials", "true");
         if (expose !== "") headers.set("access-control-expose-headers", expose);
@@ -71,18 +61,3 @@ export default definePlugin({
     };
   },
 });
-
-function toMatcher(pattern: string): (from: string) => boolean {
-  const star = pattern.indexOf("*");
-  const lower = pattern.toLowerCase();
-  if (star === -1) return (from) => from.toLowerCase() === lower;
-  const start = lower.slice(0, star);
-  const end = lower.slice(star + 1);
-  return (from) => {
-    const text = from.toLowerCase();
-    if (text.length <= start.length + end.length || !text.startsWith(start) || !text.endsWith(end))
-      return false;
-    // the part that * stands for cannot hold a port or a path: https://evil.example:1.example.com is none of ours
-    return /^[a-z0-9.-]+$/.test(text.slice(start.length, text.length - end.length));
-  };
-}

@@ -9,12 +9,20 @@ const builtIns: Readonly<Record<string, Load>> = {
   "access-log": () => import("./access-log.ts"),
   cors: () => import("./cors.ts"),
   "ip-filter": () => import("./ip-filter.ts"),
+  "security-headers": () => import("./security-headers.ts"),
+  csrf: () => import("./csrf.ts"),
+  bot: () => import("./bot.ts"),
   "body-limit": () => import("./body-limit.ts"),
   compress: () => import("./compress.ts"),
   jwt: () => import("./jwt.ts"),
   "api-key": () => import("./api-key.ts"),
+  "basic-auth": () => import("./basic-auth.ts"),
+  mtls: () => import("./mtls.ts"),
   acl: () => import("./acl.ts"),
+  cel: () => import("./cel.ts"),
   "rate-limit": () => import("./rate-limit.ts"),
+  quota: () => import("./quota.ts"),
+  concurrency: () => import("./concurrency.ts"),
   headers: () => import("./headers.ts"),
 };
 
@@ -23,17 +31,9 @@ export const builtInNames: readonly string[] = Object.keys(builtIns);
 
 /** Names that are promised and not built yet: a configuration that uses one is told so. */
 export const futureNames: readonly string[] = [
-  "security-headers",
-  "csrf",
-  "bot",
-  "basic-auth",
-  "mtls",
   "http-signature",
   "oidc",
   "ext-authz",
-  "cel",
-  "quota",
-  "concurrency",
   "validate",
   "cache",
 ];

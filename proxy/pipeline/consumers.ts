@@ -3,7 +3,7 @@
 import { hash } from "node:crypto";
 import type { Consumer, Consumers } from "./plugin.ts";
 
-/** A consumer as configured; `keys` are `sha256:<hex>`. */
+/** A consumer as configured; of its `keys` those that are `sha256:<hex>` can be looked up here, others are for plugins. */
 export interface ConsumerEntry {
   readonly name: string;
   readonly keys: readonly string[];
@@ -23,7 +23,8 @@ export class ConsumerIndex implements Consumers {
     for (const { name, keys, plan, groups } of entries) {
       const consumer: Consumer = { name, plan, groups };
       this.names.set(name, consumer);
-      for (const key of keys) this.digests.set(key.replace(/^sha256:/, "").toLowerCase(), consumer);
+      for (const key of keys)
+        if (key.startsWith("sha256:")) this.digests.set(key.slice(7).toLowerCase(), consumer);
     }
   }
 

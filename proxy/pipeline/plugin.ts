@@ -339,8 +339,37 @@ export interface LocalCache<V> {
 
 /** Counting that is exact over all worker threads of the process (shared memory). */
 export interface SharedLimiter {
-  /** Takes `cost` from the key's allowance, if it has that much. */
-  take(key: string, cost: number): LimitDecision;
+  /**
+   * Takes `cost` from the key's allowance, if it has that much.
+   * @param force take it in any case: what was used already is owed, and later requests wait for it
+   */
+  take(key: string, cost: number, force?: boolean): LimitDecision;
+}
+
+/** Counts what runs at once, exactly over all worker threads of the process (shared memory). */
+export interface SharedGate {
+  /** Null: as many as the limit are inside. */
+  enter(key: string): Permit | null;
+}
+export interface Permit {
+  /** How many more may enter now. */
+  readonly remaining: number;
+  /** Once; further calls do nothing. What a dead worker held is given back by the process. */
+  leave(): void;
+}
+export interface GateSpec {
+  /** Stable over reloads. Usually `route/name`. */
+  readonly id: string;
+  readonly limit: number;
+}
+
+/** A caller who was refused by a limit: for the admin API. */
+export interface Refusal {
+  readonly policy: string;
+  /** Who: an address, `consumer acme`, a header's value. */
+  readonly caller: string;
+  /** Milliseconds until a request would be let through. */
+  readonly forMs: number;
 }
 export interface LimitDecision {
   readonly allowed: boolean;
@@ -355,7 +384,8 @@ export interface LimitDecision {
 export interface LimiterSpec {
   /** Stable over reloads: the counter outlives them. Usually `route/plugin-id`. */
   readonly id: string;
-  readonly algorithm: "gcra" | "fixed-window" | "sliding-window";
+  /** `count` never gives anything back: put the period into the key. Forgotten a window after its last use. */
+  readonly algorithm: "gcra" | "fixed-window" | "sliding-window" | "count";
   readonly limit: number;
   readonly windowMs: number;
   /** Default: the limit. */
@@ -375,6 +405,9 @@ export interface Host {
   counter(name: string, labels?: readonly string[]): Counter;
   local<V>(name: string, options: { max: number; ttlMs?: number }): LocalCache<V>;
   limiter(spec: LimiterSpec): SharedLimiter;
+  gate(spec: GateSpec): SharedGate;
+  /** Shows a refused caller in `GET /limits` and `weft limits top`. Never waits. */
+  refused(refusal: Refusal): void;
   /** Monotonic milliseconds. */
   now(): number;
   /** Wall clock, milliseconds since 1970: for certificates and tokens only. */
@@ -385,7 +418,8 @@ export interface Host {
   every(intervalMs: number, run: () => void | Promise<void>): void;
   readonly consumers: Consumers;
   readonly plans: Readonly<Record<string, { readonly limit: number; readonly windowMs: number }>>;
-  readonly stores: { readonly redis: string | null };
+  /** A URL; the addresses of a cluster's nodes (URLs); null: none is configured. */
+  readonly stores: { readonly redis: string | readonly string[] | null };
   /** Folder of the configuration file. */
   readonly baseDir: string;
   /** Writes a line (ending in a newline) to where access lines go; never waits. */
@@ -398,6 +432,8 @@ export interface Consumers {
   byName(name: string): Consumer | undefined;
   /** Looks up the sha256 of a presented key. */
   byKey(key: string): Consumer | undefined;
+  /** All of them with what is stored of their keys: hashes, public keys, secrets for signatures. */
+  readonly entries: readonly (Consumer & { readonly keys: readonly string[] })[];
 }
 
 export interface PluginDefinition<Config = unknown> {

@@ -10,7 +10,8 @@ import type { Command } from "../../cmd/command.ts";
 import { commands, futureCommands } from "../../cmd/commands.ts";
 import { CommandError } from "../../cmd/exit.ts";
 import { commandHelp, overview } from "../../cmd/help.ts";
-import { checksum, createKey, keyHash } from "../../cmd/key.ts";
+import { createKey, keyHash } from "../../cmd/key.ts";
+import { checksum } from "../../plugins/key-format.ts";
 import { weft } from "./cli.ts";
 
 describe("help", () => {

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
-import { hash } from "node:crypto";
+import { hash, scryptSync } from "node:crypto";
 import { test } from "node:test";
+import { createKey } from "../../cmd/key.ts";
 import { createKit } from "../support/plugin-kit.ts";
 
 const consumers = [
@@ -96,4 +97,44 @@ test("acl lets in by group and keeps out by group", async (t) => {
 
 test("acl without groups is refused when the configuration loads", async () => {
   await assert.rejects(createKit([{ use: "acl" }]), { part: "options" });
+});
+
+test("with a prefix, a mistyped key is refused before anything is looked up", async (t) => {
+  const good = createKey("acme");
+  const stored = `sha256:${hash("sha256", good, "hex")}`;
+  const kit = await createKit([{ use: "api-key", options: { prefix: ["acme", "old"] } }], {
+    consumers: [...consumers, { name: "fresh", keys: [stored], plan: null, groups: [] }],
+  });
+  t.after(() => kit.close());
+  assert.equal((await kit.request({ headers: { "x-api-key": good } })).status, 200);
+  const last = good.at(-1) === "x" ? "y" : "x";
+  for (const [key, detail] of [
+    [good.slice(0, -1) + last, /mistyped/],
+    [good.replace("acme", "evil"), /mistyped/],
+    ["key-1", /mistyped/],
+    [createKey("old"), /not known/],
+  ] as const) {
+    const answer = await kit.request({ headers: { "x-api-key": key } });
+    assert.equal(answer.status, 401);
+    assert.match(String(answer.problem?.["detail"]), detail);
+  }
+});
+
+test("a key imported with a slow hash is searched once; the next time it passes at once", async (t) => {
+  const salt = Buffer.from("a salt of 16 byt");
+  const digest = scryptSync("imported", salt, 32, { N: 1024, r: 8, p: 1 });
+  const stored = `scrypt$1024$8$1$${salt.toString("base64")}$${digest.toString("base64")}`;
+  const kit = await createKit([{ use: "api-key" }], {
+    consumers: [...consumers, { name: "moved", keys: [stored], plan: null, groups: [] }],
+  });
+  t.after(() => kit.close());
+  const ask = async (key: string): Promise<[number, boolean, string | undefined]> => {
+    const answer = await kit.request({ headers: { "x-api-key": key } });
+    return [answer.status, answer.wasSync, answer.seen?.headers["x-weft-consumer"]];
+  };
+  assert.deepEqual(await ask("imported"), [200, false, "moved"]);
+  assert.deepEqual(await ask("imported"), [200, true, "moved"]);
+  assert.deepEqual(await ask("key-1"), [200, true, "acme"]);
+  assert.deepEqual(await ask("wrong"), [401, false, undefined]);
+  assert.deepEqual(await ask("wrong"), [401, true, undefined]);
 });

@@ -32,7 +32,9 @@ import type {
   Log,
   Mode,
   Peer,
+  Refusal,
   Slot,
+  TlsInfo,
 } from "../../proxy/pipeline/plugin.ts";
 
 /** One use of a plugin: a built-in's name, or a definition of one's own. */
@@ -51,7 +53,7 @@ export interface KitOptions {
   readonly route?: string;
   readonly consumers?: readonly ConsumerEntry[];
   readonly plans?: HostFacts["plans"];
-  readonly redis?: string;
+  readonly redis?: string | readonly string[];
   readonly baseDir?: string;
   /** Answers requests that no plugin stopped. Default: 200 `ok`. */
   readonly upstream?: (seen: SeenRequest) => KitUpstream;
@@ -79,6 +81,11 @@ export interface KitRequest {
   /** Several chunks are sent as a body of unknown length. */
   readonly body?: string | readonly string[];
   readonly client?: string;
+  readonly tls?: TlsInfo;
+  /** Default: `https` with `tls`, else `http`. */
+  readonly scheme?: "http" | "https";
+  /** Host and port. Default `example.com`. */
+  readonly host?: string;
   readonly peer?: Peer;
   readonly consumer?: Consumer;
 }
@@ -105,6 +112,7 @@ export class PluginKit {
   readonly logs: { level: string; message: string; fields: unknown }[] = [];
   readonly printed: string[] = [];
   readonly storesUp = new Map<string, boolean>();
+  readonly refusals: ({ route: string } & Refusal)[] = [];
   readonly store: InstanceStore;
   chain: Chain | null = null;
   private readonly options: KitOptions;
@@ -241,6 +249,8 @@ export class PluginKit {
       print: (line) => this.printed.push(line),
       counter: (name) => ({ inc: (labels = [], by = 1) => add([name, ...labels].join("|"), by) }),
       limiter: (spec) => this.shared.limiter(spec, () => this.nowMs),
+      gate: (spec) => this.shared.gate(spec),
+      refused: (route, refusal) => this.refusals.push({ route, ...refusal }),
       storeUp: (store, up) => this.storesUp.set(store, up),
       pluginError: (plugin) => add(`plugin_errors|${plugin}`, 1),
       pluginSeconds: () => {},
@@ -298,13 +308,15 @@ class KitExchange implements PipelineExchange {
     const query = req.target.indexOf("?");
     req.path = query === -1 ? req.target : req.target.slice(0, query);
     req.query = query === -1 ? "" : req.target.slice(query);
-    req.host = "example.com";
+    req.authority = request.host ?? "example.com";
+    req.host = req.authority.replace(/:\d+$/, "");
+    req.scheme = request.scheme ?? (request.tls === undefined ? "http" : "https");
     for (const [name, value] of Object.entries(request.headers ?? {})) req.headers.set(name, value);
     frame(req, request.body ?? "", toChunks(request.body ?? ""));
     this.mode = options.mode ?? "gateway";
     this.routeName = options.route ?? "route";
     const address = request.client ?? "192.0.2.1";
-    this.client = { address, port: 4000, socketAddress: address, tls: null };
+    this.client = { address, port: 4000, socketAddress: address, tls: request.tls ?? null };
     this.peer = request.peer ?? null;
     this.consumer = request.consumer ?? null;
     this.startMs = nowMs;
