@@ -1,13 +1,16 @@
 /** The package as its users get it: built, packed, installed in an empty folder, and running. */
 
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { after, before, test } from "node:test";
+import { eventually, within } from "./support/eventually.ts";
 import { Gateway } from "./support/gateway.ts";
 import { answering, ok, Origin } from "./support/origin.ts";
+import { freePorts } from "./support/ports.ts";
 import { root } from "./support/source-tree.ts";
 
 const work = fs.mkdtempSync(path.join(os.tmpdir(), "weft-package-"));
@@ -95,6 +98,30 @@ workers: 1
   assert.equal(answer.body, "from the origin");
   assert.equal(answer.header("x-stamp"), "installed");
   assert.equal(await gateway.stop(), 0);
+});
+
+test("the installed demo runs, and ends in order", async () => {
+  const [port, admin] = await freePorts(2);
+  const demo = spawn(
+    process.execPath,
+    [fs.realpathSync(binary), "demo", "--port", String(port), "--admin-port", String(admin)],
+    { cwd: home, stdio: "ignore" },
+  );
+  try {
+    const answer = await eventually("orders to answer", async () => {
+      assert.equal(demo.exitCode, null, "the demo ended");
+      return fetch(`http://127.0.0.1:${port}/orders`, {
+        headers: { "x-api-key": "demo-key" },
+      }).catch(() => null);
+    });
+    assert.equal(answer.status, 200);
+    assert.equal(((await answer.json()) as { service: string }).service, "orders");
+    demo.kill("SIGTERM");
+    const [code] = await within("the demo to end", once(demo, "exit"));
+    assert.equal(code, 0);
+  } finally {
+    demo.kill("SIGKILL");
+  }
 });
 
 test("the types of weft/plugin and weft/config are found by a compiler", () => {
