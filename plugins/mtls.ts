@@ -3,7 +3,7 @@
 import { z } from "zod";
 import { definePlugin, problem } from "../proxy/pipeline/plugin.ts";
 import { identify } from "./identify.ts";
-import type { Consumer, Consumers, TlsInfo } from "../proxy/pipeline/plugin.ts";
+import type { Consumer, TlsInfo } from "../proxy/pipeline/plugin.ts";
 
 type Certificate = NonNullable<TlsInfo["clientCertificate"]>;
 

@@ -19,6 +19,7 @@ const builtIns: Readonly<Record<string, Load>> = {
   "basic-auth": () => import("./basic-auth.ts"),
   mtls: () => import("./mtls.ts"),
   acl: () => import("./acl.ts"),
+  "ext-authz": () => import("./ext-authz.ts"),
   cel: () => import("./cel.ts"),
   "rate-limit": () => import("./rate-limit.ts"),
   quota: () => import("./quota.ts"),
@@ -33,7 +34,6 @@ export const builtInNames: readonly string[] = Object.keys(builtIns);
 export const futureNames: readonly string[] = [
   "http-signature",
   "oidc",
-  "ext-authz",
   "validate",
   "cache",
 ];
