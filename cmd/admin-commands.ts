@@ -1,7 +1,7 @@
-/** `weft routes | services | config | explain`: what a running weft does, and what it would do. */
+/** `weft routes | services | limits top | config | explain`: what a running weft does, and what it would do. */
 
 import { stringify } from "yaml";
-import type { RouteView, ServiceView } from "../control/admin/describe.ts";
+import type { LimitView, RouteView, ServiceView } from "../control/admin/describe.ts";
 import { matchesInWords, targetInWords } from "../control/admin/summary.ts";
 import { askAdmin, defaultAdmin } from "./admin-client.ts";
 import type { Arguments } from "./command.ts";
@@ -46,6 +46,32 @@ export async function services(args: Arguments): Promise<number> {
     });
   });
   return print(args, views, () => (rows.length === 0 ? "no services\n" : textTable(columns, rows)));
+}
+
+/** `weft limits top`: who is refused now or was lately, by which limit, until when. */
+export async function limitsTop(args: Arguments): Promise<number> {
+  const views = (await askAdmin(addressOf(args), "/limits")) as readonly LimitView[];
+  const all = views
+    .flatMap(({ callers, route, name, limit, shadow }) =>
+      callers.map((one) => ({ ...one, route, name, limit, shadow })),
+    )
+    .toSorted((a, b) => b.times - a.times);
+  const titles = ["caller", "limit", "route", "until", "refused"];
+  const rows = all.map(({ caller, route, name, limit, shadow, until, times }) => [
+    caller,
+    `${name} (${String(limit)}${shadow === true ? ", shadow" : ""})`,
+    route ?? "",
+    Date.parse(until) > Date.now() ? until : "over",
+    String(times),
+  ]);
+  return print(args, all, () =>
+    rows.length === 0
+      ? "nobody is over a limit\n"
+      : textTable(
+          titles.map((title) => ({ title })),
+          rows,
+        ),
+  );
 }
 
 /** `weft config`: the configuration in effect, without its secrets. */

@@ -116,6 +116,12 @@ export const commands: readonly Command[] = [
     run: async (args) => (await import("./admin-commands.ts")).services(args),
   },
   {
+    name: "limits top",
+    summary: "who is over a limit of a running weft, which, and until when",
+    options: { admin, json },
+    run: async (args) => (await import("./admin-commands.ts")).limitsTop(args),
+  },
+  {
     name: "config",
     summary: "the configuration in effect, without its secrets",
     options: { admin, json },

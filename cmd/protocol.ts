@@ -1,5 +1,6 @@
 /** What the main thread and a worker say to each other. Plain data, posted between threads. */
 
+import type { RefusedCaller } from "../control/admin/source.ts";
 import type { Config, Problem } from "../control/config.ts";
 import type { SeriesAnnouncement } from "../proxy/observe/metrics.ts";
 import type { SharedHandles } from "../proxy/observe/shared.ts";
@@ -65,4 +66,5 @@ export type FromWorker =
   | { readonly type: "drained" }
   | { readonly type: "series"; readonly series: readonly SeriesAnnouncement[] }
   | { readonly type: "log"; readonly records: readonly LogRecord[] }
+  | { readonly type: "refused"; readonly callers: readonly RefusedCaller[] }
   | { readonly type: "access"; readonly lines: string };

@@ -15,6 +15,7 @@ import type { LogLevel, LogSink } from "./log.ts";
 import { MainServices } from "./main-services.ts";
 import { ProcessMetrics } from "./process-metrics.ts";
 import type { FromWorker } from "./protocol.ts";
+import { RefusedCallers } from "./refused-callers.ts";
 import { codeFiles, contentHash } from "./watched-files.ts";
 import { ThreadNumbers } from "./thread-numbers.ts";
 import { startWatchdog } from "./watchdog.ts";
@@ -39,6 +40,8 @@ export class Supervisor {
   readonly workers: Workers;
   readonly workerCount: number;
   readonly log: LogSink;
+  /** By limits, lately. */
+  readonly refused = new RefusedCallers();
   draining = false;
   applied: (AppliedConfig & { readonly loaded: Loaded }) | null = null;
   lastRejected: Rejection | null = null;
@@ -251,6 +254,8 @@ export class Supervisor {
         return;
       case "access":
         return this.log.access(message.lines);
+      case "refused":
+        return this.refused.add(message.callers);
       default:
     }
   }

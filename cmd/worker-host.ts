@@ -24,6 +24,8 @@ export function createHostSource(
     wallNow: () => Date.now(),
     random: Math.random,
     limiter: (spec) => shared.limiter(spec),
+    gate: (spec) => shared.gate(spec),
+    refused: (route, refusal) => outbox.refused(route, refusal),
     counter: (name, labels) => createCounter(metrics, name, labels),
     storeUp: (store, up) => {
       metrics.values[metrics.series(metricTable.storeUp.name, [store])] = up ? 1 : 0;

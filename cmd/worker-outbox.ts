@@ -1,14 +1,18 @@
 /** What a worker has to say to the main thread, a few posts a second at most. */
 
 import type { MessagePort } from "node:worker_threads";
-import type { LogLevel } from "../control/admin/source.ts";
-import type { Log } from "../proxy/pipeline/plugin.ts";
+import type { LogLevel, RefusedCaller } from "../control/admin/source.ts";
+import type { Log, Refusal } from "../proxy/pipeline/plugin.ts";
 import type { SeriesAnnouncement } from "../proxy/observe/metrics.ts";
 import type { LogRecord } from "./log.ts";
 import type { FromWorker } from "./protocol.ts";
 
 /** More lines than this in one turn are a flood: the rest is counted, not sent. */
 const recordLimit = 1000;
+
+/** Refused callers kept until the next post, and how long that is. Milliseconds. */
+const refusedLimit = 200;
+const refusedPauseMs = 250;
 
 const rank: Readonly<Record<LogLevel, number>> = {
   trace: 0,
@@ -26,6 +30,7 @@ export class Outbox implements Log {
   private records: LogRecord[] = [];
   private unsaid = 0;
   private series: SeriesAnnouncement[] = [];
+  private readonly callers = new Map<string, RefusedCaller>();
   private scheduled = false;
 
   constructor(port: MessagePort, level: LogLevel) {
@@ -42,6 +47,16 @@ export class Outbox implements Log {
   announce(series: SeriesAnnouncement): void {
     this.series.push(series);
     this.schedule();
+  }
+
+  /** Told a few times a second: under attack there are many, and most are the same. */
+  refused(route: string, { policy, caller, forMs }: Refusal): void {
+    const key = `${route}\n${policy}\n${caller}`;
+    const times = (this.callers.get(key)?.times ?? 0) + 1;
+    if (times === 1 && this.callers.size >= refusedLimit) return;
+    const untilMs = Date.now() + Math.ceil(forMs);
+    if (this.callers.size === 0) setTimeout(() => this.tellRefused(), refusedPauseMs).unref();
+    this.callers.set(key, { route, policy, caller, untilMs, times });
   }
 
   debug(message: string, fields: Readonly<Record<string, unknown>> = {}): void {
@@ -71,6 +86,12 @@ export class Outbox implements Log {
     this.unsaid = 0;
     this.port.postMessage({ type: "log", records: this.records } satisfies FromWorker);
     this.records = [];
+  }
+
+  private tellRefused(): void {
+    const callers = [...this.callers.values()];
+    this.callers.clear();
+    this.port.postMessage({ type: "refused", callers } satisfies FromWorker);
   }
 
   private say(

@@ -2,7 +2,7 @@
 
 import { FieldName } from "../proxy/http/fields.ts";
 import type { Fields } from "../proxy/http/fields.ts";
-import type { LimitDecision, LimiterSpec } from "../proxy/pipeline/plugin.ts";
+import type { LimitDecision } from "../proxy/pipeline/plugin.ts";
 
 const policyField = new FieldName("ratelimit-policy");
 const limitField = new FieldName("ratelimit");
@@ -21,20 +21,36 @@ export class LimitFields {
     this.hasOlder = hasOlder;
   }
 
-  /** Lists grow by one item per policy on a route. Seconds are rounded up: a caller who waits them is let in. */
-  write(headers: Fields, spec: LimiterSpec, decision: LimitDecision): void {
+  /**
+   * One field each, which grow by an item per policy on a route. Seconds are rounded up: a caller who waits them is let in.
+   * @param windowSeconds the window as callers are told of it
+   */
+  write(headers: Fields, limit: number, windowSeconds: number, decision: LimitDecision): void {
     const untilMs = decision.allowed ? decision.resetMs : decision.retryAfterMs;
     const seconds = Math.max(decision.allowed ? 0 : 1, Math.ceil(untilMs / 1000));
-    headers.append(
-      policyField,
-      `"${this.name}";q=${spec.limit};w=${Math.ceil(spec.windowMs / 1000)}`,
-    );
-    headers.append(limitField, `"${this.name}";r=${decision.remaining};t=${seconds}`);
+    addItem(headers, policyField, `"${this.name}";q=${limit};w=${windowSeconds}`);
+    addItem(headers, limitField, `"${this.name}";r=${decision.remaining};t=${seconds}`);
     if (!this.hasOlder) return;
-    headers.set(xLimit, String(spec.limit));
+    headers.set(xLimit, String(limit));
     headers.set(xRemaining, String(decision.remaining));
     headers.set(xReset, String(seconds));
   }
+}
+
+/** Adds an item to a list that is one line. */
+export function addItem(headers: Fields, field: FieldName, item: string): void {
+  const before = headers.get(field);
+  headers.set(field, before === undefined ? item : `${before}, ${item}`);
+}
+
+/**
+ * Seconds for Retry-After: never before the caller would be let in, and up to a tenth later, so that those who were
+ * refused together do not come back together.
+ * @param random 0 <= x < 1
+ */
+export function retryAfter(afterMs: number, random: number): number {
+  const seconds = Math.max(1, Math.ceil(afterMs / 1000));
+  return seconds + Math.floor(random * (1 + Math.min(seconds * 0.1, 60)));
 }
 
 /** A window in words: `minute`, `10 seconds`. */

@@ -72,6 +72,21 @@ export function clientKey(address: string): string {
     .join(":")}::/64`;
 }
 
+const kinds: Readonly<Record<string, string>> = {
+  c: "",
+  u: "consumer ",
+  h: "header ",
+  j: "claim ",
+  e: "expression ",
+};
+
+/** A key as it is shown to operators. */
+export function callerText(key: string): string {
+  if (key === "route") return "everybody";
+  const at = key.indexOf(":");
+  return `${kinds[key.slice(0, at)] ?? ""}${key.slice(at + 1)}`;
+}
+
 function textKey(kind: string, value: unknown): string | undefined {
   switch (typeof value) {
     case "string":

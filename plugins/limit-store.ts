@@ -1,4 +1,4 @@
-/** Where a rate limit counts: in the memory of the process, or in Redis with a local limit for when it is away. */
+/** Where a limit counts: in the memory of the process, or in Redis with a local limit for when it is away. */
 
 import type { Consumer, Host, LimitDecision, LimiterSpec } from "../proxy/pipeline/plugin.ts";
 
@@ -15,11 +15,21 @@ export interface LimitOptions {
   readonly name: string;
 }
 
+/** One request's part of a limit. */
+export interface Taking {
+  readonly key: string;
+  readonly cost: number;
+  /** Take it though it is not there. */
+  readonly force?: boolean;
+  /** For `count`: milliseconds until the period in the key is over. */
+  readonly endsInMs?: number;
+}
+
 /** One limit, wherever it counts. */
 export interface AnyLimit {
   readonly spec: LimiterSpec;
   /** Null: the store made no decision and there is no local one. */
-  take(key: string, cost: number): LimitDecision | Promise<LimitDecision | null>;
+  take(taking: Taking): LimitDecision | null | Promise<LimitDecision | null>;
 }
 
 export interface Limits {
@@ -28,7 +38,13 @@ export interface Limits {
   close(): void;
 }
 
-/** Rejects when Redis is wanted and `stores.redis` is not configured. The Redis client is loaded only here. */
+/** How long a start waits for the first answer of the store. Milliseconds. */
+const firstAnswerMs = 1500;
+
+/**
+ * Resolves when the store answers, or did not for a while: its limits begin with what `onStoreError` says. Rejects when
+ * Redis is wanted and `stores.redis` is not configured. The Redis client is loaded only here.
+ */
 export async function openLimits(options: LimitOptions, host: Host): Promise<Limits> {
   const open = options.store === "redis" ? await openRedis(options, host) : openLocal(host);
   const base = options.limit === undefined ? null : open.limit(toSpec(options, options.limit, ""));
@@ -68,28 +84,35 @@ function openLocal(host: Host): Opener {
   return {
     limit(spec) {
       const limiter = host.limiter(spec);
-      return { spec, take: (key, cost) => limiter.take(key, cost) };
+      return { spec, take: ({ key, cost, force }) => limiter.take(key, cost, force) };
     },
     close() {},
   };
 }
 
 async function openRedis(options: LimitOptions, host: Host): Promise<Opener> {
-  const url = host.stores.redis;
-  if (url === null) throw new Error("store: redis needs stores.redis in the configuration");
+  const address = host.stores.redis;
+  if (address === null) throw new Error("store: redis needs stores.redis in the configuration");
   const { RedisLimit, releaseRedis, shareRedis } = await import("./redis-store.ts");
-  const store = shareRedis(url, host);
+  const store = shareRedis(address, host);
+  await store.settled(firstAnswerMs);
   return {
     limit(spec) {
       const remote = new RedisLimit(store, spec);
       const local =
         options.onStoreError === "local" ? host.limiter(shareOf(spec, options.replicas)) : null;
+      const away = ({ key, cost, force }: Taking): LimitDecision | null =>
+        local?.take(key, cost, force) ?? null;
       return {
         spec,
-        take: async (key, cost) => (await remote.take(key, cost)) ?? local?.take(key, cost) ?? null,
+        take(taking) {
+          if (!remote.answers) return away(taking);
+          const { key, cost, force, endsInMs } = taking;
+          return remote.take(key, cost, force, endsInMs).then((made) => made ?? away(taking));
+        },
       };
     },
-    close: () => releaseRedis(url),
+    close: () => releaseRedis(address),
   };
 }
 

@@ -62,3 +62,11 @@ export function writableNameOption() {
 export function fieldValueOption() {
   return z.string().refine(isFieldValue, "has a control character or one above U+00FF");
 }
+
+/** What callers and metrics call a limit. */
+export function nameOption() {
+  return z
+    .string()
+    .regex(/^[ !#-[\]-~]{1,64}$/, "a name is plain text without quotes")
+    .default("default");
+}

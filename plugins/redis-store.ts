@@ -1,144 +1,235 @@
-/** Limits kept in Redis: one connection per worker and URL, decisions in time, and a pause for a store that is away. */
+/** Limits kept in Redis, single or a cluster: one connection per worker, decisions in time, and a pause for a store that is away. */
 
-import { RateLimiterRedis, RateLimiterRes } from "rate-limiter-flexible";
-import { Redis } from "ioredis";
-import { storeScript } from "./redis-scripts.ts";
+import { setTimeout as delay } from "node:timers/promises";
+import { Cluster, Redis } from "ioredis";
+import { storeScripts } from "./redis-scripts.ts";
 import type { Host, LimitDecision, LimiterSpec } from "../proxy/pipeline/plugin.ts";
 
 /** A decision takes at most 20 ms; what is left of it is for the event loop. */
 const answerWithinMs = 15;
-/** After a failure the store is not asked for this long. */
-const pauseMs = 1000;
+/** After a failure the store is asked again by one probe at a time: first after this long, then after twice as long. */
+const firstPauseMs = 100;
+const longestPauseMs = 2000;
+/** A probe may take longer than a decision: nobody waits for it. But an answer this slow is none. */
+const probeWithinMs = 1000;
 
-/** One Redis of this worker. */
+/** A URL, or those of some nodes of a cluster. */
+export type RedisAddress = string | readonly string[];
+type StoreHost = Pick<Host, "log" | "storeUp" | "random">;
+type Command = (...args: (string | number)[]) => Promise<unknown>;
+
+/** One Redis of this worker. Commands of one turn of the event loop travel together. */
 export class RedisStore {
-  readonly client: Redis;
-  private readonly host: Pick<Host, "now" | "log" | "storeUp">;
+  readonly client: Redis | Cluster;
+  private readonly host: StoreHost;
+  private readonly isCluster: boolean;
   private isUp: boolean | null = null;
-  private askAgainMs = 0;
+  private failures = 0;
+  private probe: NodeJS.Timeout | null = null;
+  private isClosed = false;
 
-  constructor(url: string, host: Pick<Host, "now" | "log" | "storeUp">) {
+  constructor(address: RedisAddress, host: StoreHost) {
     this.host = host;
-    this.client = new Redis(url, {
-      // a command that cannot be sent now is of no use later
-      enableOfflineQueue: false,
-      maxRetriesPerRequest: 0,
-      connectTimeout: 2000,
-      retryStrategy: (attempt) => Math.min(50 * 2 ** attempt, 2000),
-    });
-    this.client.on("error", (error) => this.sawDown(error.message));
-    this.client.on("ready", () => this.sawUp());
+    this.isCluster = typeof address !== "string";
+    this.client = connect(address, host);
+    for (const { command, lua } of Object.values(storeScripts))
+      this.client.defineCommand(command, { numberOfKeys: 1, lua });
+    this.client.on("error", (error: Error) => this.sawDown(error.message));
+    this.client.on("ready", () => this.ask());
     this.client.on("close", () => this.sawDown("the connection was closed"));
+    // of a cluster one node may be away while the others answer: its keys fail, and the map is read anew
+    if (this.isCluster) this.client.on("node error", () => {});
   }
 
-  /** Null: no decision in time, now or lately. Never rejects. */
-  async take(limiter: RateLimiterRedis, key: string, cost: number): Promise<RateLimiterRes | null> {
-    if (this.client.status !== "ready" || this.host.now() < this.askAgainMs) return null;
-    let timer: NodeJS.Timeout | undefined;
-    const patience = new Promise<null>((resolve) => {
-      timer = setTimeout(() => {
-        this.sawDown(`no answer within ${answerWithinMs} ms`);
-        resolve(null);
+  /** False: it did not answer lately, and a probe is finding out when it does again. */
+  get answers(): boolean {
+    return this.isUp === true;
+  }
+
+  /** Resolves when it answers, or has had the time to. */
+  async settled(limitMs: number): Promise<void> {
+    const endMs = performance.now() + limitMs;
+    while (this.isUp === null && !this.isClosed && performance.now() < endMs) await delay(5);
+  }
+
+  /** Null: no answer in time. Never rejects. */
+  run(command: string, args: readonly (string | number)[]): Promise<unknown> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => {
+        // an answer that waits behind a busy event loop is read before this is called a failure
+        setImmediate(() => {
+          if (!isOver) this.sawDown(`no answer within ${answerWithinMs} ms`);
+          finish(null);
+        });
       }, answerWithinMs);
+      let isOver = false;
+      const finish = (value: unknown): void => {
+        if (isOver) return;
+        isOver = true;
+        clearTimeout(timer);
+        resolve(value);
+      };
+      const call = (this.client as unknown as Record<string, Command>)[command]!;
+      call.apply(this.client, [...args]).then(finish, (error: unknown) => {
+        if (!isOver) this.sawDown(reasonOf(error));
+        finish(null);
+      });
     });
-    const asked = this.ask(limiter, key, cost);
-    const answer = await Promise.race([asked, patience]);
-    clearTimeout(timer);
-    return answer;
   }
 
   close(): void {
+    this.isClosed = true;
+    if (this.probe !== null) clearTimeout(this.probe);
     this.client.removeAllListeners();
     this.client.on("error", () => {});
     this.client.disconnect();
   }
 
-  private async ask(
-    limiter: RateLimiterRedis,
-    key: string,
-    cost: number,
-  ): Promise<RateLimiterRes | null> {
-    try {
-      const result = await limiter.consume(key, cost);
-      this.sawUp();
-      return result;
-    } catch (refused) {
-      if (refused instanceof RateLimiterRes) {
-        this.sawUp();
-        return refused;
-      }
-      this.sawDown(refused instanceof Error ? refused.message : String(refused));
-      return null;
-    }
-  }
-
   private sawUp(): void {
-    this.askAgainMs = 0;
-    if (this.isUp === true) return;
+    this.failures = 0;
+    if (this.isClosed || this.isUp === true) return;
     this.isUp = true;
     this.host.storeUp("redis", true);
     this.host.log.info("the redis store answers");
   }
 
   private sawDown(reason: string): void {
-    this.askAgainMs = this.host.now() + pauseMs;
-    this.host.storeUp("redis", false);
-    if (this.isUp === false) return;
-    this.isUp = false;
-    this.host.log.warn("the redis store is away", { reason });
+    if (this.isClosed) return;
+    if (this.isUp !== false) {
+      this.isUp = false;
+      this.host.storeUp("redis", false);
+      this.host.log.warn("the redis store is away", { reason });
+    }
+    if (this.probe !== null) return;
+    // proxies that lost it together do not come back together
+    const pauseMs = Math.min(firstPauseMs * 2 ** this.failures++, longestPauseMs);
+    const jittered = pauseMs * (0.5 + this.host.random());
+    this.probe = setTimeout(() => this.ask(), jittered).unref();
   }
+
+  /** One harmless script, as decisions are: a store that is loading, read-only or not a master of anything fails it. */
+  private ask(): void {
+    if (this.probe !== null) clearTimeout(this.probe);
+    let isOver = false;
+    const settle = (reason: string | null): void => {
+      if (isOver || this.isClosed) return;
+      isOver = true;
+      clearTimeout(deadline);
+      this.probe = null;
+      if (reason === null) this.sawUp();
+      else this.sawDown(reason);
+    };
+    const deadline = setTimeout(() => settle("no answer to a probe"), probeWithinMs).unref();
+    this.probe = deadline;
+    const { command } = storeScripts.gcra;
+    const call = (this.client as unknown as Record<string, Command>)[command]!;
+    const sentMs = performance.now();
+    call.call(this.client, `weft:probe:${Math.floor(this.host.random() * 1e6)}`, 1, 2, 1, 1).then(
+      () => settle(performance.now() - sentMs > probeWithinMs / 4 ? "a slow probe" : null),
+      (error: unknown) => settle(reasonOf(error)),
+    );
+  }
+}
+
+function connect(address: RedisAddress, host: StoreHost): Redis | Cluster {
+  const wait = (attempt: number): number =>
+    Math.min(50 * 2 ** attempt, 2000) * (0.5 + host.random());
+  const shared = {
+    // a command that cannot be sent now is of no use later
+    enableOfflineQueue: false,
+    enableAutoPipelining: true,
+    connectTimeout: 2000,
+    maxRetriesPerRequest: 0,
+  };
+  if (typeof address === "string") return new Redis(address, { ...shared, retryStrategy: wait });
+  const { username, password, protocol } = new URL(address[0]!);
+  return new Cluster([...address], {
+    enableOfflineQueue: false,
+    enableAutoPipelining: true,
+    clusterRetryStrategy: wait,
+    // a key that has moved is asked for once more, where it is now
+    maxRedirections: 2,
+    retryDelayOnFailover: 1,
+    retryDelayOnClusterDown: 1,
+    retryDelayOnMoved: 0,
+    slotsRefreshTimeout: 1000,
+    redisOptions: {
+      ...shared,
+      ...(username === "" ? {} : { username: decodeURIComponent(username) }),
+      ...(password === "" ? {} : { password: decodeURIComponent(password) }),
+      ...(protocol === "rediss:" ? { tls: {} } : {}),
+    },
+  });
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 const stores = new Map<string, { readonly store: RedisStore; users: number }>();
 
-/** The one store of this worker for a URL. Give it back with {@link releaseRedis}. */
-export function shareRedis(url: string, host: Pick<Host, "now" | "log" | "storeUp">): RedisStore {
-  let entry = stores.get(url);
+/** The one store of this worker for an address. Give it back with {@link releaseRedis}. */
+export function shareRedis(address: RedisAddress, host: StoreHost): RedisStore {
+  const key = String(address);
+  let entry = stores.get(key);
   if (entry === undefined)
-    stores.set(url, (entry = { store: new RedisStore(url, host), users: 0 }));
+    stores.set(key, (entry = { store: new RedisStore(address, host), users: 0 }));
   entry.users++;
   return entry.store;
 }
 
-export function releaseRedis(url: string): void {
-  const entry = stores.get(url);
+export function releaseRedis(address: RedisAddress): void {
+  const key = String(address);
+  const entry = stores.get(key);
   if (entry === undefined || --entry.users > 0) return;
-  stores.delete(url);
+  stores.delete(key);
   entry.store.close();
 }
 
 /** One limit in Redis. */
 export class RedisLimit {
   private readonly store: RedisStore;
-  private readonly limiter: RateLimiterRedis;
   private readonly spec: LimiterSpec;
+  private readonly command: string;
+  private readonly prefix: string;
+  private readonly points: number;
+  private readonly ms: number;
 
   constructor(store: RedisStore, spec: LimiterSpec) {
+    const isGcra = spec.algorithm === "gcra";
     this.store = store;
     this.spec = spec;
-    // a command of one's own per limit: rate-limiter-flexible defines its script on the client under one name
-    const storeClient = Object.create(store.client) as Redis;
-    this.limiter = new RateLimiterRedis({
-      storeClient,
-      keyPrefix: `weft:${spec.algorithm}:${spec.id}`,
-      points: spec.algorithm === "gcra" ? (spec.burst ?? spec.limit) : spec.limit,
-      duration: Math.ceil(spec.windowMs / 1000),
-      customIncrTtlLuaScript: storeScript(spec),
-    });
+    this.command = storeScripts[spec.algorithm].command;
+    this.prefix = `weft:${spec.algorithm}:${spec.windowMs}:${spec.id}:`;
+    this.points = isGcra ? (spec.burst ?? spec.limit) : spec.limit;
+    this.ms = isGcra ? spec.windowMs / spec.limit : spec.windowMs;
   }
 
-  /** Null: the store made no decision. */
-  async take(key: string, cost: number): Promise<LimitDecision | null> {
-    const result = await this.store.take(this.limiter, key, cost);
-    if (result === null) return null;
-    const allowed = result.consumedPoints <= this.limiter.points;
-    const untilMs = Math.max(0, result.msBeforeNext);
+  /** False: {@link take} would have no answer. */
+  get answers(): boolean {
+    return this.store.answers;
+  }
+
+  /**
+   * Null: the store made no decision.
+   * @param endsInMs `count` only: when the period of the key is over
+   */
+  async take(
+    key: string,
+    cost: number,
+    force = false,
+    endsInMs = this.ms,
+  ): Promise<LimitDecision | null> {
+    const args = [this.prefix + key, cost, this.points, Math.ceil(endsInMs * 1000) / 1000];
+    const answer = await this.store.run(this.command, [...args, force ? 1 : 0]);
+    if (!Array.isArray(answer)) return null;
+    const [allowed, remaining, resetMs, retryAfterMs] = answer.map(Number);
     return {
-      allowed,
+      allowed: allowed === 1,
       limit: this.spec.limit,
-      remaining: allowed ? result.remainingPoints : 0,
-      resetMs: untilMs,
-      retryAfterMs: allowed ? 0 : untilMs,
+      remaining: remaining!,
+      resetMs: Math.max(0, resetMs!),
+      retryAfterMs: Math.max(0, retryAfterMs!),
     };
   }
 }

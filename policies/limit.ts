@@ -1,7 +1,8 @@
-/** Rate limits as arithmetic over a few numbers: GCRA, fixed window and sliding window; whoever keeps the numbers locks them. */
+/** Rate limits as arithmetic over a few numbers: GCRA, windows, and a plain count; whoever keeps the numbers locks them. */
 
 export interface LimitRule {
-  readonly algorithm: "gcra" | "fixed-window" | "sliding-window";
+  /** `count` never gives anything back: the key names the period, and is forgotten a window after its last use. */
+  readonly algorithm: "gcra" | "fixed-window" | "sliding-window" | "count";
   /** Units per window; > 0. */
   readonly limit: number;
   readonly windowMs: number;
@@ -31,6 +32,7 @@ const EPSILON = 1e-6;
  * Takes `cost` from the allowance whose numbers start at `state[at]`.
  * A clock that steps back a little (another thread's) gives nothing back and takes nothing.
  * @param nowMs > 0, the same clock for everyone who shares the state
+ * @param force take it though it is not there: what has been used already is owed
  */
 export function takeLimit(
   rule: LimitRule,
@@ -38,15 +40,37 @@ export function takeLimit(
   at: number,
   cost: number,
   nowMs: number,
+  force = false,
 ): LimitDecision {
   switch (rule.algorithm) {
     case "gcra":
-      return takeGcra(rule, state, at, cost, nowMs);
+      return takeGcra(rule, state, at, cost, nowMs, force);
     case "fixed-window":
-      return takeFixed(rule, state, at, cost, nowMs);
+      return takeFixed(rule, state, at, cost, nowMs, force);
     case "sliding-window":
-      return takeSliding(rule, state, at, cost, nowMs);
+      return takeSliding(rule, state, at, cost, nowMs, force);
+    case "count":
+      return takeCount(rule, state, at, cost, force);
   }
+}
+
+/** State: units taken. */
+function takeCount(
+  rule: LimitRule,
+  state: Float64Array,
+  at: number,
+  cost: number,
+  force: boolean,
+): LimitDecision {
+  const allowed = force || state[at]! + cost <= rule.limit + EPSILON;
+  if (allowed) state[at]! += cost;
+  return {
+    allowed,
+    limit: rule.limit,
+    remaining: Math.max(0, Math.floor(rule.limit - state[at]! + EPSILON)),
+    resetMs: rule.windowMs,
+    retryAfterMs: allowed ? 0 : rule.windowMs,
+  };
 }
 
 /**
@@ -60,12 +84,13 @@ function takeGcra(
   at: number,
   cost: number,
   nowMs: number,
+  force: boolean,
 ): LimitDecision {
   const unitMs = rule.windowMs / rule.limit;
   const last = state[at + 1]!;
   const drained = nowMs > last ? (nowMs - last) / unitMs : 0;
   let level = Math.max(0, state[at]! - drained);
-  const allowed = level + cost <= rule.burst + EPSILON;
+  const allowed = force || level + cost <= rule.burst + EPSILON;
   if (allowed) level += cost;
   state[at] = level;
   state[at + 1] = Math.max(last, nowMs);
@@ -74,7 +99,10 @@ function takeGcra(
     limit: rule.limit,
     remaining: Math.max(0, Math.floor(rule.burst - level + EPSILON)),
     resetMs: level * unitMs,
-    retryAfterMs: allowed ? 0 : Math.min(level + cost - rule.burst, rule.burst) * unitMs,
+    // a debt may be larger than the burst; a cost above the burst never fits
+    retryAfterMs: allowed
+      ? 0
+      : (cost > rule.burst ? rule.burst : level + cost - rule.burst) * unitMs,
   };
 }
 
@@ -85,10 +113,11 @@ function takeFixed(
   at: number,
   cost: number,
   nowMs: number,
+  force: boolean,
 ): LimitDecision {
   const window = Math.max(Math.floor(nowMs / rule.windowMs), state[at]!);
   let taken = window === state[at]! ? state[at + 1]! : 0;
-  const allowed = taken + cost <= rule.limit + EPSILON;
+  const allowed = force || taken + cost <= rule.limit + EPSILON;
   if (allowed) taken += cost;
   state[at] = window;
   state[at + 1] = taken;
@@ -113,6 +142,7 @@ function takeSliding(
   at: number,
   cost: number,
   nowMs: number,
+  force: boolean,
 ): LimitDecision {
   const binMs = rule.windowMs / BINS;
   const ring = BINS + 1;
@@ -124,7 +154,7 @@ function takeSliding(
   state[at] = bin;
   let taken = 0;
   for (let i = 0; i < ring; i++) taken += state[at + 1 + i]!;
-  const allowed = taken + cost <= rule.limit + EPSILON;
+  const allowed = force || taken + cost <= rule.limit + EPSILON;
   if (allowed) {
     state[at + 1 + (bin % ring)]! += cost;
     taken += cost;
@@ -151,6 +181,7 @@ export function limitLifeMs(rule: LimitRule): number {
     case "gcra":
       return (rule.windowMs / rule.limit) * rule.burst;
     case "fixed-window":
+    case "count":
       return rule.windowMs;
     case "sliding-window":
       return rule.windowMs + rule.windowMs / BINS;

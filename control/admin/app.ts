@@ -143,7 +143,9 @@ function addViews(app: Hono, source: AdminSource, options: AdminOptions): void {
       )) {
         counts.set(`${labels.route}\n${labels.policy}`, value);
       }
-      return describeLimits(config, (route, policy) => counts.get(`${route}\n${policy}`) ?? 0);
+      const limited = (route: string, policy: string): number =>
+        counts.get(`${route}\n${policy}`) ?? 0;
+      return describeLimits(config, limited, source.refused?.() ?? []);
     }),
   );
   app.get("/version", (c) =>

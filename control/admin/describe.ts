@@ -5,7 +5,7 @@ import { routesFor } from "../compile/rules.ts";
 import { mergeUses, useId } from "../compile/uses.ts";
 import { redact } from "./redact.ts";
 import { tidy, writeMatch } from "./written.ts";
-import type { EndpointState } from "./source.ts";
+import type { EndpointState, RefusedCaller } from "./source.ts";
 
 /** A route as `/routes` shows it: the words of the configuration file. */
 export interface RouteView {
@@ -140,18 +140,40 @@ export interface LimitView {
   readonly shadow: unknown;
   /** Requests answered 429 by it (or that would have been, when `shadow`), since the process began. */
   readonly limited: number;
+  /** Who was refused lately, the most refused first; at most 50. */
+  readonly callers: readonly LimitedCaller[];
 }
+
+export interface LimitedCaller {
+  readonly caller: string;
+  /** ISO 8601: from then on a request is let through again. */
+  readonly until: string;
+  readonly times: number;
+}
+
+const shownCallers = 50;
+const limitPlugins: Readonly<Record<string, { readonly name: string; readonly by: string }>> = {
+  "rate-limit": { name: "default", by: "client" },
+  quota: { name: "default", by: "consumer" },
+  concurrency: { name: "concurrency", by: "consumer" },
+};
 
 /** Limits from the configuration, with what they refused so far. `limited` is asked with route and policy name. */
 export function describeLimits(
   config: Config,
   limited: (route: string, policy: string) => number,
+  refused: readonly RefusedCaller[] = [],
 ): LimitView[] {
+  const callersOf = Map.groupBy(refused, ({ route, policy }) => `${route}\n${policy}`);
   return describePlugins(config)
-    .filter((plugin) => plugin.enabled && plugin.name === "rate-limit")
+    .filter((plugin) => plugin.enabled && Object.hasOwn(limitPlugins, plugin.name))
     .flatMap((plugin) => {
       const options = plugin.options as Readonly<Record<string, unknown>>;
-      const name = typeof options.name === "string" ? options.name : "default";
+      const defaults = limitPlugins[plugin.name]!;
+      const name = typeof options.name === "string" ? options.name : defaults.name;
+      const policy = options.shadow === true ? `${name} (shadow)` : name;
+      const by = options.plan === true ? "consumer" : defaults.by;
+      const isQuota = plugin.name === "quota" && config.stores.redis !== null;
       const routes =
         plugin.route === null ? config.routes.map((route) => route.name) : [plugin.route];
       return routes.map((route) => ({
@@ -159,10 +181,17 @@ export function describeLimits(
         name,
         route,
         limit: options.plan === true ? "plan" : (options.limit ?? null),
-        by: options.by ?? "client",
-        store: options.store ?? "local",
+        by: options.by ?? by,
+        store: options.store ?? (isQuota ? "redis" : "local"),
         shadow: options.shadow ?? false,
-        limited: limited(route, name),
+        limited: limited(route, policy),
+        callers: (callersOf.get(`${route}\n${policy}`) ?? [])
+          .slice(0, shownCallers)
+          .map(({ caller, untilMs, times }) => ({
+            caller,
+            until: new Date(untilMs).toISOString(),
+            times,
+          })),
       }));
     });
 }

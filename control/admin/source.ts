@@ -72,6 +72,18 @@ export interface EndpointState {
 export const logLevels = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
 export type LogLevel = (typeof logLevels)[number];
 
+/** A caller whom a limit refused lately. */
+export interface RefusedCaller {
+  readonly route: string;
+  /** With ` (shadow)` after it when nothing was refused in truth. */
+  readonly policy: string;
+  /** Who: an address, `consumer acme`, `header ...`. */
+  readonly caller: string;
+  /** Milliseconds since the epoch: from then on a request would be let through. */
+  readonly untilMs: number;
+  readonly times: number;
+}
+
 /** The running process as the admin API sees it. Nothing here may throw for what a caller sent. */
 export interface AdminSource {
   readonly mode: "gateway" | "mesh";
@@ -85,6 +97,8 @@ export interface AdminSource {
   current(): AppliedConfig | null;
   /** State of every endpoint of a service; empty for an unknown one. */
   endpoints(service: string): readonly EndpointState[];
+  /** Callers refused by limits lately, over all workers; the most refused first. Absent: none are known. */
+  refused?(): readonly RefusedCaller[];
   /** Prometheus text (CONTRACT section 7). */
   metrics(): string;
   /** Reads the file again and applies it. */

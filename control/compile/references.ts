@@ -4,7 +4,7 @@ import { didYouMean } from "../suggest.ts";
 import type { Config, ConfigPath, PluginUse, PolicyConfig, Problem } from "../config.ts";
 import { pathProblem } from "../../proxy/route/entry.ts";
 import { RE2JS } from "re2js";
-import { useId } from "./uses.ts";
+import { placeKey, useId } from "./uses.ts";
 
 /** Problems that can be told from the configuration alone; what plugins say to their options is {@link import('./plugins.ts')}. */
 export function checkReferences(config: Config): Problem[] {
@@ -98,7 +98,7 @@ function checkUses(uses: readonly PluginUse[]): Problem[] {
   const seen = new Set<string>();
   const problems: Problem[] = [];
   for (const use of uses) {
-    const id = useId(use);
+    const id = placeKey(use);
     if (seen.has(id)) {
       problems.push({
         path: use.path,
@@ -113,9 +113,9 @@ function checkUses(uses: readonly PluginUse[]): Problem[] {
 }
 
 function checkEnforced(config: Config, uses: readonly PluginUse[]): Problem[] {
-  const enforced = new Set(config.plugins.filter((use) => use.enforced).map(useId));
+  const enforced = new Set(config.plugins.filter((use) => use.enforced).map(placeKey));
   return uses
-    .filter((use) => enforced.has(useId(use)))
+    .filter((use) => enforced.has(placeKey(use)))
     .map((use) => ({
       path: use.path,
       at: "value" as const,

@@ -8,7 +8,7 @@ export function useId(use: PluginUse): string {
 }
 
 /** What one use takes the place of another by: two limits with different names are two. */
-function placeKey(use: PluginUse): string {
+export function placeKey(use: PluginUse): string {
   const { options } = use;
   const named = typeof options === "object" && options !== null && "name" in options;
   return use.id ?? (named ? `${use.use}/${String(options.name)}` : use.use);

@@ -52,14 +52,14 @@ export class LimitTable {
   }
 
   /** @param nowMs the process's clock: see `SharedState.now` */
-  take(rule: LimitRule, key: string, cost: number, nowMs: number): LimitDecision {
+  take(rule: LimitRule, key: string, cost: number, nowMs: number, force = false): LimitDecision {
     const { hash } = this;
     hash.hash(key);
     const { a, b } = hash;
     const set = (a >>> 0) % this.sets;
     lock(this.locks, set);
     const entry = this.find(set * WAYS, a, b, nowMs);
-    const decision = takeLimit(rule, this.state, entry * limitStateLength, cost, nowMs);
+    const decision = takeLimit(rule, this.state, entry * limitStateLength, cost, nowMs, force);
     this.expiry[entry] = nowMs + Math.max(decision.resetMs, 1);
     unlock(this.locks, set);
     return decision;
@@ -111,8 +111,8 @@ export class TableLimiter implements SharedLimiter {
   }
 
   /** A cost that is not above 0 takes nothing and shows what is left. */
-  take(key: string, cost: number): LimitDecision {
-    return this.table.take(this.rule, this.prefix + key, cost > 0 ? cost : 0, this.now());
+  take(key: string, cost: number, force = false): LimitDecision {
+    return this.table.take(this.rule, this.prefix + key, cost > 0 ? cost : 0, this.now(), force);
   }
 
   /** Milliseconds after which an unused key is forgotten. */

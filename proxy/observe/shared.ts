@@ -1,8 +1,9 @@
 /** The memory that all threads of the process share: endpoints, limits, the connection count, heartbeats. */
 
 import { randomBytes } from "node:crypto";
-import type { LimiterSpec, SharedLimiter } from "../pipeline/plugin.ts";
+import type { GateSpec, LimiterSpec, SharedGate, SharedLimiter } from "../pipeline/plugin.ts";
 import { EndpointTable, endpointTableBytes } from "./shared-endpoints.ts";
+import { GateTable, gateTableBytes, TableGate } from "./shared-gates.ts";
 import { LimitTable, limitTableBytes, TableLimiter } from "./shared-limits.ts";
 
 export interface SharedOptions {
@@ -10,6 +11,8 @@ export interface SharedOptions {
   readonly endpoints?: number;
   /** Counters of rate limits kept at once, rounded up to a multiple of 32. Default 65536 (6 MiB when all are in use). */
   readonly limits?: number;
+  /** Keys of concurrency limits with something running, rounded up to a multiple of 16. Default 4096. */
+  readonly gates?: number;
   /** Threads: the main thread is 0, workers count from 1. Default 256. */
   readonly threads?: number;
 }
@@ -20,6 +23,8 @@ export interface SharedHandles {
   readonly endpointRows: number;
   readonly limits: SharedArrayBuffer;
   readonly limitSets: number;
+  readonly gates: SharedArrayBuffer;
+  readonly gateSets: number;
   readonly process: SharedArrayBuffer;
   readonly threads: number;
   readonly seed: readonly [number, number, number, number];
@@ -34,6 +39,7 @@ export class SharedState {
   readonly handles: SharedHandles;
   readonly endpoints: EndpointTable;
   readonly limits: LimitTable;
+  private readonly gates: GateTable;
   /** Add to this thread's `performance.now()` for the clock that all threads agree on. */
   readonly offsetMs: number;
   private readonly counts: Int32Array;
@@ -47,6 +53,11 @@ export class SharedState {
     const [a, b, c, d] = handles.seed;
     this.endpoints = new EndpointTable(handles.endpoints, handles.endpointRows, [a, b]);
     this.limits = new LimitTable(handles.limits, handles.limitSets, [c, d]);
+    this.gates = new GateTable(
+      handles.gates,
+      { sets: handles.gateSets, threads: handles.threads, thread: this.thread },
+      [d, a],
+    );
     this.counts = new Int32Array(handles.process, 0, PROCESS_HEADER + handles.threads);
     this.beats = new Float64Array(
       handles.process,
@@ -59,6 +70,7 @@ export class SharedState {
   static create(options: SharedOptions = {}): SharedState {
     const endpointRows = options.endpoints ?? 8192;
     const limitSets = Math.ceil((options.limits ?? 65_536) / 32);
+    const gateSets = Math.ceil((options.gates ?? 4096) / 16);
     const threads = options.threads ?? 256;
     const random = randomBytes(16);
     const seed = [0, 4, 8, 12].map((at) => random.readInt32LE(at)) as [
@@ -72,6 +84,8 @@ export class SharedState {
       endpointRows,
       limits: new SharedArrayBuffer(limitTableBytes(limitSets)),
       limitSets,
+      gates: new SharedArrayBuffer(gateTableBytes(gateSets, threads)),
+      gateSets,
       process: new SharedArrayBuffer(processFloatsAt(threads) + threads * 8),
       threads,
       seed,
@@ -106,6 +120,11 @@ export class SharedState {
     return new TableLimiter(this.limits, spec, () => now() + this.offsetMs);
   }
 
+  /** Counting of what runs at once, exact over all threads. */
+  gate(spec: GateSpec): SharedGate {
+    return new TableGate(this.gates, spec);
+  }
+
   /** A connection was accepted; false: there are `max` of them in the process already, and this one was not counted. */
   enterConnection(max: number): boolean {
     if (Atomics.add(this.counts, TOTAL, 1) >= max) {
@@ -137,11 +156,12 @@ export class SharedState {
     return this.beats[thread] ?? 0;
   }
 
-  /** A thread has died: its connections are closed, its beat is over. Before its number is used again. */
+  /** A thread has died: its connections are closed, its permits free, its beat over. Before its number is used again. */
   forgetThread(thread: number): void {
     const left = Atomics.exchange(this.counts, PROCESS_HEADER + thread, 0);
     Atomics.sub(this.counts, TOTAL, left);
     this.beats[thread] = 0;
+    this.gates.forgetThread(thread);
   }
 }
 

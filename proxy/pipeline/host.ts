@@ -2,7 +2,18 @@
 
 import { FieldName } from "../http/fields.ts";
 import { BoundedCache } from "./local-cache.ts";
-import type { Consumers, Counter, Host, LimiterSpec, Log, Mode, SharedLimiter } from "./plugin.ts";
+import type {
+  Consumers,
+  Counter,
+  GateSpec,
+  Host,
+  LimiterSpec,
+  Log,
+  Mode,
+  Refusal,
+  SharedGate,
+  SharedLimiter,
+} from "./plugin.ts";
 
 /** What a worker gives to all its plugins. */
 export interface HostSource {
@@ -17,6 +28,10 @@ export interface HostSource {
   counter(name: string, labels: readonly string[]): Counter;
   /** Exact over the worker threads of the process. */
   limiter(spec: LimiterSpec): SharedLimiter;
+  /** Exact over the worker threads of the process. */
+  gate(spec: GateSpec): SharedGate;
+  /** A limit refused a caller. */
+  refused(route: string, refusal: Refusal): void;
   /** Where access lines go. */
   print(line: string): void;
   /** Gauge `weft_store_up{store}`; going down also counts `weft_store_errors_total`. */
@@ -31,7 +46,7 @@ export interface HostSource {
 export interface HostFacts {
   readonly consumers: Consumers;
   readonly plans: Readonly<Record<string, { readonly limit: number; readonly windowMs: number }>>;
-  readonly stores: { readonly redis: string | null };
+  readonly stores: { readonly redis: string | readonly string[] | null };
   readonly baseDir: string;
 }
 
@@ -97,6 +112,14 @@ export class PluginHost implements Host {
 
   limiter(spec: LimiterSpec): SharedLimiter {
     return this.source.limiter(spec);
+  }
+
+  gate(spec: GateSpec): SharedGate {
+    return this.source.gate(spec);
+  }
+
+  refused(refusal: Refusal): void {
+    this.source.refused(this.route ?? "", refusal);
   }
 
   now(): number {

@@ -154,6 +154,7 @@ describe("views", () => {
         store: "local",
         shadow: false,
         limited: 7,
+        callers: [],
       },
     ]);
   });

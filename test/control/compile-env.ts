@@ -23,6 +23,8 @@ const source: HostSource = {
   limiter: ({ limit }) => ({
     take: () => ({ allowed: true, limit, remaining: limit, resetMs: 0, retryAfterMs: 0 }),
   }),
+  gate: () => ({ enter: () => ({ remaining: 1, leave() {} }) }),
+  refused() {},
   storeUp() {},
   print() {},
   pluginError() {},

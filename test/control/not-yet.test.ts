@@ -1,3 +1,4 @@
+import { futureNames } from "../../plugins/registry.ts";
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { problemOf, problemsOf } from "./loading.ts";
@@ -37,21 +38,7 @@ const cases: readonly (readonly [text: string, path: string])[] = [
   ["mesh: { service: a, ports: { 5432: postgres } }", "mesh.ports"],
   ['observe: { tracing: { otlp: "http://127.0.0.1:4318", sample: 0.01 } }', "observe.tracing"],
   ["control: { port: 15010 }", "control"],
-  ...[
-    "security-headers",
-    "csrf",
-    "bot",
-    "basic-auth",
-    "mtls",
-    "http-signature",
-    "oidc",
-    "ext-authz",
-    "cel",
-    "quota",
-    "concurrency",
-    "validate",
-    "cache",
-  ].map((name) => [`plugins: [{ ${name}: {} }]`, `plugins.0.${name}`] as const),
+  ...futureNames.map((name) => [`plugins: [{ ${name}: {} }]`, `plugins.0.${name}`] as const),
 ];
 
 describe("a key that the contract names and that is not built yet is refused", () => {

@@ -44,7 +44,7 @@ test("a refusal says when to come back, and which policy it was", async (t) => {
   assert.equal(answer.problem?.["code"], "rate-limited");
   assert.deepEqual(answer.problem?.["violated-policies"], ["per-minute"]);
   assert.match(String(answer.problem?.["detail"]), /limit of 2 requests per minute/);
-  assert.equal(answer.headers["retry-after"], "30");
+  assert.equal(answer.headers["retry-after"], "32");
   assert.equal(answer.headers["ratelimit-policy"], '"per-minute";q=2;w=60');
   assert.equal(answer.headers["ratelimit"], '"per-minute";r=0;t=30');
   assert.equal(answer.seen, null);
@@ -70,8 +70,8 @@ test("two limits on a route are two items of the fields", async (t) => {
   ]);
   t.after(() => kit.close());
   const answer = await kit.request();
-  const policies = answer.headers["ratelimit-policy"]!.split(", ").toSorted();
-  assert.deepEqual(policies, ['"burst";q=10;w=1', '"daily";q=1000;w=86400']);
+  assert.equal(answer.headers["ratelimit-policy"], '"daily";q=1000;w=86400, "burst";q=10;w=1');
+  assert.equal(answer.headers["ratelimit"], '"daily";r=999;t=87, "burst";r=9;t=1');
 });
 
 test("burst and cost are in units of the limit", async (t) => {
@@ -81,6 +81,36 @@ test("burst and cost are in units of the limit", async (t) => {
   assert.deepEqual(await statuses(kit, 2), [200, 429]);
   const costly = await kitOf(t, { limit: "10/min", cost: 4, name: "costly" });
   assert.deepEqual(await statuses(costly, 3), [200, 200, 429]);
+});
+
+test("an expression says what a request costs, and a mistake in it costs one", async (t) => {
+  const cost = { cel: 'method == "POST" ? 4 : 1' };
+  const kit = await kitOf(t, { limit: "10/min", cost });
+  assert.deepEqual(await statuses(kit, 3, { method: "POST" }), [200, 200, 429]);
+  assert.deepEqual(await statuses(kit, 3), [200, 200, 429]);
+  const wrong = await kitOf(t, { limit: "2/min", cost: { cel: "claims.none" }, name: "wrong" });
+  assert.deepEqual(await statuses(wrong, 3), [200, 200, 429]);
+});
+
+test("bytes are owed after the answer, and later requests wait for them", async (t) => {
+  const upstream = () => ({ body: "x".repeat(5000) });
+  const options = { limit: "10/min", cost: { responseBytes: "1KiB" } };
+  const kit = await kitOf(t, options, { upstream });
+  // 5 units each: the third would be let in at 10 of 10, but for what the second owes
+  assert.deepEqual(await statuses(kit, 3), [200, 200, 429]);
+  kit.nowMs += 6000;
+  assert.deepEqual(await statuses(kit, 2), [200, 429]);
+  // 14 units: a full minute leaves 4 of debt's place
+  kit.nowMs += 60_000;
+  assert.equal((await kit.request()).headers["ratelimit"], '"default";r=5;t=30');
+});
+
+test("operators see who was refused, and until when", async (t) => {
+  const kit = await kitOf(t, { limit: "1/min" });
+  await statuses(kit, 2);
+  assert.deepEqual(kit.refusals, [
+    { route: "route", policy: "default", caller: "192.0.2.1", forMs: 60_000 },
+  ]);
 });
 
 test("callers count apart by address, IPv6 ones by their /64", async (t) => {

@@ -17,16 +17,19 @@ export class RedisServer {
   readonly port: number;
   private child: ChildProcess;
 
-  private constructor(port: number, child: ChildProcess) {
+  private readonly settings: readonly string[];
+
+  private constructor(port: number, child: ChildProcess, settings: readonly string[]) {
+    this.settings = settings;
     this.port = port;
     this.child = child;
   }
 
   /** Ready for connections when it resolves. */
-  static async start(port?: number): Promise<RedisServer> {
+  static async start(port?: number, settings: readonly string[] = []): Promise<RedisServer> {
     const [free] = await freePorts(1);
     const at = port ?? free!;
-    return new RedisServer(at, await launch(at));
+    return new RedisServer(at, await launch(at, settings), settings);
   }
 
   get url(): string {
@@ -53,14 +56,24 @@ export class RedisServer {
   /** Starts again on the same port, empty. */
   async restart(): Promise<void> {
     await this.stop();
-    this.child = await launch(this.port);
+    this.child = await launch(this.port, this.settings);
   }
 }
 
-async function launch(port: number): Promise<ChildProcess> {
+async function launch(port: number, settings: readonly string[]): Promise<ChildProcess> {
   const child = spawn(
     "redis-server",
-    ["--port", String(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
+    [
+      "--port",
+      String(port),
+      "--bind",
+      "127.0.0.1",
+      "--save",
+      "",
+      "--appendonly",
+      "no",
+      ...settings,
+    ],
     { stdio: ["ignore", "pipe", "inherit"] },
   );
   process.once("exit", () => child.kill("SIGKILL"));

@@ -1,0 +1,60 @@
+/** A Redis cluster of three masters for tests, made by `redis-cli --cluster create`, gone with the test. */
+
+import { execFile } from "node:child_process";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { eventually } from "./eventually.ts";
+import { RedisServer } from "./redis.ts";
+
+const run = promisify(execFile);
+
+export class RedisCluster {
+  readonly nodes: readonly RedisServer[];
+  private readonly folder: string;
+
+  private constructor(nodes: readonly RedisServer[], folder: string) {
+    this.nodes = nodes;
+    this.folder = folder;
+  }
+
+  /** Every slot is served when it resolves. */
+  static async start(): Promise<RedisCluster> {
+    const folder = await mkdtemp(join(tmpdir(), "weft-redis-"));
+    // the bus of a node listens on a port of its own: 10000 above
+    const settings = (i: number): string[] =>
+      `--cluster-enabled yes --cluster-node-timeout 2000 --dir ${folder} --cluster-config-file node-${i}.conf`.split(
+        " ",
+      );
+    const nodes = await Promise.all(
+      [0, 1, 2].map((i) => RedisServer.start(undefined, settings(i))),
+    );
+    const addresses = nodes.map(({ port }) => `127.0.0.1:${port}`);
+    await run("redis-cli", ["--cluster", "create", ...addresses, "--cluster-yes"]);
+    await eventually("the cluster", async () => {
+      const states = await Promise.all(
+        nodes.map(({ port }) => run("redis-cli", ["-p", String(port), "cluster", "info"])),
+      );
+      return states.every(({ stdout }) => stdout.includes("cluster_state:ok"));
+    });
+    return new RedisCluster(nodes, folder);
+  }
+
+  get urls(): string[] {
+    return this.nodes.map(({ url }) => url);
+  }
+
+  pause(): void {
+    for (const node of this.nodes) node.pause();
+  }
+
+  resume(): void {
+    for (const node of this.nodes) node.resume();
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all(this.nodes.map((node) => node.stop()));
+    await rm(this.folder, { recursive: true, force: true });
+  }
+}
