@@ -1,83 +1,107 @@
-/** What is measured: each case compares a few contestants doing the same work. */
+/** What is measured, in the order in which it runs. */
 
-import type { PeerName } from "./peers.ts";
+import type { Case, Contestant } from "./bench.ts";
+import { handshakeCase } from "./handshakes.ts";
+import { idleCase } from "./idle.ts";
+import { meshCase } from "./mesh.ts";
+import { benchKey } from "./peers/weft.ts";
+import { reloadCase } from "./reload.ts";
+import { tailCase } from "./tail.ts";
+import { throughputCase } from "./throughput.ts";
+import { workersCase } from "./workers.ts";
 
-/** One proxy in one configuration. */
-export interface Contestant {
-  /** Unique in its case; also the row's label. */
-  readonly label: string;
-  readonly peer: PeerName;
-  readonly routes?: number;
-  readonly plugins?: number;
-}
-
-/** A group of contestants under one load. */
-export interface Case {
-  readonly name: string;
-  readonly title: string;
-  readonly tls: boolean;
-  /** Callers speak HTTP/2 with prior knowledge; the origin is HTTP/1.1 in any case. */
-  readonly http2?: boolean;
-  readonly contestants: readonly Contestant[];
-  /** Label that the ratios are taken against. */
-  readonly base: string;
-}
+const servers: readonly Contestant[] = [
+  { label: "weft", peer: "weft" },
+  { label: "haproxy", peer: "haproxy" },
+  { label: "nginx", peer: "nginx" },
+  { label: "envoy", peer: "envoy" },
+  { label: "traefik", peer: "traefik" },
+  { label: "caddy", peer: "caddy" },
+];
+const onNode: readonly Contestant[] = [
+  { label: "http-proxy-3 (Node)", peer: "http-proxy" },
+  { label: "undici behind node:http", peer: "undici" },
+  { label: "@fastify/http-proxy", peer: "fastify" },
+];
 
 /** All cases; `npm run bench -- NAME...` picks. */
 export const cases: readonly Case[] = [
-  {
+  throughputCase({
     name: "h1",
     title: "HTTP/1.1, 64 keep-alive connections, 64-byte answers, three endpoints",
-    tls: false,
     base: "haproxy",
-    contestants: [
-      { label: "weft", peer: "weft" },
-      { label: "haproxy", peer: "haproxy" },
-      { label: "nginx", peer: "nginx" },
-      { label: "relay (floor)", peer: "relay" },
-    ],
-  },
-  {
+    contestants: [...servers, ...onNode, { label: "relay (floor)", peer: "relay" }],
+  }),
+  throughputCase({
+    name: "large",
+    title: "answers of 100 KiB",
+    base: "haproxy",
+    path: "/large",
+    contestants: [...servers, ...onNode],
+  }),
+  throughputCase({
+    name: "upload",
+    title: "uploads of 1 MiB, 16 connections",
+    base: "haproxy",
+    path: "/upload",
+    bodyBytes: 1024 * 1024,
+    connections: 16,
+    contestants: [...servers, ...onNode],
+  }),
+  throughputCase({
     name: "tls",
-    title: "the same over TLS 1.3",
+    title: "as h1, over TLS 1.3",
+    base: "haproxy",
     tls: true,
-    base: "haproxy",
-    contestants: [
-      { label: "weft", peer: "weft" },
-      { label: "haproxy", peer: "haproxy" },
-      { label: "nginx", peer: "nginx" },
-    ],
-  },
-  {
-    name: "h2",
-    title: "HTTP/2 in plain text, 8 connections with 32 streams each, to an HTTP/1.1 origin",
-    tls: false,
-    http2: true,
-    base: "haproxy",
-    contestants: [
-      { label: "weft", peer: "weft" },
-      { label: "haproxy", peer: "haproxy" },
-      { label: "nginx", peer: "nginx" },
-    ],
-  },
-  {
+    contestants: servers,
+  }),
+  handshakeCase({
+    name: "handshakes",
+    title: "a new TLS 1.3 connection for each request, no resumption",
+    resume: false,
+    contestants: servers,
+  }),
+  handshakeCase({
+    name: "resumption",
+    title: "a new TLS 1.3 connection for each request, resumed by ticket",
+    resume: true,
+    contestants: servers,
+  }),
+  throughputCase({
     name: "routes",
-    title: "weft with 1 route and with 10,000",
-    tls: false,
-    base: "1 route",
+    title: "weft with 10 routes and with 10,000",
+    base: "10 routes",
     contestants: [
-      { label: "1 route", peer: "weft" },
-      { label: "10,000 routes", peer: "weft", routes: 10_000 },
+      { label: "10 routes", peer: "weft", task: { routes: 10 } },
+      { label: "10,000 routes", peer: "weft", task: { routes: 10_000 } },
     ],
-  },
-  {
+  }),
+  throughputCase({
     name: "plugins",
     title: "weft with no plugin on the route and with ten trivial ones",
-    tls: false,
     base: "0 plugins",
     contestants: [
       { label: "0 plugins", peer: "weft" },
-      { label: "10 plugins", peer: "weft", plugins: 10 },
+      { label: "10 plugins", peer: "weft", task: { plugins: 10 } },
     ],
-  },
+  }),
+  throughputCase({
+    name: "policies",
+    title: "weft with api-key and rate-limit (by consumer) on the route and without",
+    base: "bare route",
+    contestants: [
+      { label: "bare route", peer: "weft", headers: { "x-api-key": benchKey } },
+      {
+        label: "api-key + rate-limit",
+        peer: "weft",
+        task: { policies: true },
+        headers: { "x-api-key": benchKey },
+      },
+    ],
+  }),
+  idleCase(servers),
+  reloadCase,
+  tailCase(servers),
+  workersCase,
+  meshCase,
 ];

@@ -4,7 +4,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import fs from "node:fs";
 import path from "node:path";
-import { hasProgram, otherCore } from "./process.ts";
+import { otherCore, pin } from "./process.ts";
 
 /** What one run of wrk did. */
 export interface LoadResult {
@@ -23,6 +23,10 @@ export interface LoadOptions {
   readonly seconds: number;
   /** Extra request fields. */
   readonly headers?: Readonly<Record<string, string>>;
+  /** POST a body of so many bytes; default: GET. */
+  readonly bodyBytes?: number;
+  /** Ends the load before its time. */
+  readonly signal?: AbortSignal;
 }
 
 const report = `
@@ -34,60 +38,26 @@ done = function(summary, latency, requests)
 end
 `;
 
-/** Runs h2load once: eight connections of 32 streams. The latencies are h2load's mean and maximum. */
-export async function loadHttp2(url: string, seconds: number): Promise<LoadResult> {
-  const pin = hasProgram("taskset") ? ["taskset", "-c", String(otherCore)] : [];
-  const command = [...pin, "h2load", "-t1", "-c8", "-m32", `-D${Math.ceil(seconds)}`, url];
+/** Runs wrk once, in folder `work`. */
+export async function load(work: string, options: LoadOptions): Promise<LoadResult> {
+  const { bodyBytes = 0, headers = {} } = options;
+  const script = path.join(work, `report-${bodyBytes}.lua`);
+  const body = `wrk.method = "POST"\nwrk.body = string.rep("x", ${bodyBytes})\n`;
+  fs.writeFileSync(script, bodyBytes > 0 ? body + report : report);
+  const fields = Object.entries(headers).flatMap(([name, value]) => ["-H", `${name}: ${value}`]);
+  // wrk takes whole seconds only: shorter runs are ended by a signal, on which it reports as well
+  const flags = ["-t1", `-c${options.connections}`, "-d60s", "--timeout", "5s", ...fields];
+  const command = pin(otherCore, ["wrk", ...flags, "-s", script, options.url]);
   const child = spawn(command[0]!, command.slice(1), { stdio: ["ignore", "pipe", "pipe"] });
   let output = "";
   child.stdout.on("data", (chunk: Buffer) => (output += chunk.toString()));
   child.stderr.on("data", (chunk: Buffer) => (output += chunk.toString()));
-  await once(child, "close");
-  const done = /requests: (\d+) total, \d+ started, (\d+) done, (\d+) succeeded/.exec(output);
-  const finished = /finished in ([\d.]+)(m?s)/.exec(output);
-  if (done === null || finished === null)
-    throw new Error(`h2load gave no report for ${url}: ${output}`);
-  const latency = /time for request:\s+\S+\s+([\d.]+)(us|ms|s)\s+([\d.]+)(us|ms|s)/.exec(output);
-  const ms = (value: string | undefined, unit: string | undefined) =>
-    Number(value ?? 0) * (unit === "us" ? 0.001 : unit === "s" ? 1000 : 1);
-  return {
-    requests: Number(done[2]),
-    errors: Number(done[2]) - Number(done[3]),
-    seconds: ms(finished[1], finished[2]) / 1000,
-    medianMs: ms(latency?.[3], latency?.[4]),
-    p99Ms: ms(latency?.[1], latency?.[2]),
-  };
-}
-
-/** Runs wrk once, in folder `work`. */
-export async function load(work: string, options: LoadOptions): Promise<LoadResult> {
-  const script = path.join(work, "report.lua");
-  fs.writeFileSync(script, report);
-  const pin = hasProgram("taskset") ? ["taskset", "-c", String(otherCore)] : [];
-  const headers = Object.entries(options.headers ?? {}).flatMap(([name, value]) => [
-    "-H",
-    `${name}: ${value}`,
-  ]);
-  // wrk takes whole seconds only: shorter runs are ended by a signal, on which it reports as well
-  const command = [
-    ...pin,
-    "wrk",
-    "-t1",
-    `-c${options.connections}`,
-    "-d30s",
-    "--timeout",
-    "5s",
-    ...headers,
-  ];
-  const child = spawn("sh", ["-c", 'exec "$@"', "sh", ...command, "-s", script, options.url], {
-    stdio: ["ignore", "pipe", "pipe"],
-  });
-  let output = "";
-  child.stdout.on("data", (chunk: Buffer) => (output += chunk.toString()));
-  child.stderr.on("data", (chunk: Buffer) => (output += chunk.toString()));
-  const timer = setTimeout(() => child.kill("SIGINT"), options.seconds * 1000);
+  const stop = (): unknown => child.kill("SIGINT");
+  const timer = setTimeout(stop, options.seconds * 1000);
+  options.signal?.addEventListener("abort", stop);
   await once(child, "close");
   clearTimeout(timer);
+  options.signal?.removeEventListener("abort", stop);
   const match = /REPORT (\d+) (\d+) (\d+) (\d+) (\d+)/.exec(output);
   if (match === null) throw new Error(`wrk gave no report for ${options.url}: ${output}`);
   const [, requests, errors, duration, median, p99] = match.map(Number);

@@ -43,14 +43,14 @@ export class Program {
     name: string,
     command: readonly string[],
     options: {
-      readonly core: number;
+      /** Core to pin to; null: any. */
+      readonly core: number | null;
       readonly ports: readonly number[];
       readonly env?: NodeJS.ProcessEnv;
     },
   ): Promise<Program> {
-    const pinned = hasProgram("taskset")
-      ? ["taskset", "-c", String(options.core), ...command]
-      : command;
+    const raised = ["sh", "-c", 'ulimit -n "$(ulimit -H -n)"; exec "$@"', "sh", ...command];
+    const pinned = options.core === null ? raised : pin(options.core, raised);
     const child = spawn(pinned[0]!, pinned.slice(1), {
       stdio: ["ignore", "pipe", "pipe"],
       env: { ...process.env, ...options.env },
@@ -74,6 +74,23 @@ export class Program {
     return family(this.child.pid!).reduce((sum, pid) => sum + processCpu(pid), 0);
   }
 
+  /** Seconds of CPU of each thread, by its id. */
+  threadSeconds(): Map<string, number> {
+    const found = new Map<string, number>();
+    for (const pid of family(this.child.pid!)) {
+      for (const task of list(`/proc/${pid}/task`)) found.set(task, threadCpu(pid, task));
+    }
+    return found;
+  }
+
+  /** Bytes of memory in RAM of all its processes. */
+  residentBytes(): number {
+    return family(this.child.pid!).reduce((sum, pid) => {
+      const kib = /^VmRSS:\s+(\d+) kB/m.exec(read(`/proc/${pid}/status`))?.[1] ?? "0";
+      return sum + Number(kib) * 1024;
+    }, 0);
+  }
+
   async stop(): Promise<void> {
     if (this.ended) return;
     const gone = new Promise((resolve) => this.child.once("exit", resolve));
@@ -82,6 +99,11 @@ export class Program {
     await gone;
     clearTimeout(timer);
   }
+}
+
+/** The command, kept to one core where `taskset` is there. */
+export function pin(core: number, command: readonly string[]): readonly string[] {
+  return hasProgram("taskset") ? ["taskset", "-c", String(core), ...command] : command;
 }
 
 /** True when PATH has a program of that name. */
@@ -113,11 +135,13 @@ function family(pid: number): number[] {
 
 /** Seconds; per thread from schedstat (nanoseconds), since the ticks of stat are too coarse for short runs. */
 function processCpu(pid: number): number {
-  let nanoseconds = 0;
-  for (const task of list(`/proc/${pid}/task`)) {
-    nanoseconds += Number(read(`/proc/${pid}/task/${task}/schedstat`).split(" ")[0] ?? 0);
-  }
-  return nanoseconds / 1e9;
+  let seconds = 0;
+  for (const task of list(`/proc/${pid}/task`)) seconds += threadCpu(pid, task);
+  return seconds;
+}
+
+function threadCpu(pid: number, task: string): number {
+  return Number(read(`/proc/${pid}/task/${task}/schedstat`).split(" ")[0] ?? 0) / 1e9;
 }
 
 function list(folder: string): string[] {

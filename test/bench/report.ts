@@ -3,79 +3,80 @@
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import type { Case } from "./cases.ts";
 
-/** Figures of one contestant; medians over the rounds. */
+/** One figure of one contestant. */
+export interface Figure {
+  /** As people read it. */
+  readonly text: string;
+  /** For machines; null: there is none. */
+  readonly value: number | null;
+}
+
+/** One line of a table. */
 export interface Row {
   readonly label: string;
-  /** Microseconds of CPU in the proxy per request. */
-  readonly cpuUs: number;
-  /** Every round's figure. */
-  readonly rounds: readonly number[];
-  /** Median over rounds of the ratio to the base in the same round. */
-  readonly ratio: number | null;
-  readonly requestsPerSecond: number;
-  readonly p99Ms: number;
+  readonly figures: readonly Figure[];
+  /** Every round's first figure. */
+  readonly rounds?: readonly number[];
+  /** Answers that were not good, and connections that failed. */
   readonly errors: number;
 }
 
 /** One case's figures. */
 export interface CaseResult {
-  readonly case: Pick<Case, "name" | "title" | "base">;
+  readonly name: string;
+  readonly title: string;
+  /** What the ratios are taken against. */
+  readonly base: string | null;
+  /** Names of the figures. */
+  readonly columns: readonly string[];
   readonly rows: readonly Row[];
-  /** Contestants that could not be started, with the reason. */
+  /** Contestants that could not take part, with the reason. */
   readonly missing: readonly string[];
 }
 
-/** The middle value; the mean of the two middle ones when even. */
+/** The middle value; the mean of the two middle ones when even. NaN for none. */
 export function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   const middle = sorted.length >> 1;
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }
 
-const head = ["", "CPU us/request", "ratio", "requests/s", "p99 ms", "rounds"];
+/** A figure with a fixed number of decimals; `-` for none. */
+export function figure(value: number | null, decimals: number): Figure {
+  if (value === null || !Number.isFinite(value)) return { text: "-", value: null };
+  return { text: value.toFixed(decimals), value };
+}
 
 function cells(row: Row): string[] {
-  return [
-    row.label,
-    row.cpuUs.toFixed(1),
-    row.ratio === null ? "-" : row.ratio.toFixed(2),
-    row.requestsPerSecond.toFixed(0),
-    row.p99Ms.toFixed(1),
-    row.rounds.map((value) => value.toFixed(1)).join(" ") +
-      (row.errors > 0 ? ` (${row.errors} ERRORS)` : ""),
-  ];
+  const label = row.errors > 0 ? `${row.label} (${row.errors} ERRORS)` : row.label;
+  return [label, ...row.figures.map((each) => each.text)];
 }
 
 /** For the terminal. */
 export function toText(result: CaseResult): string {
-  const table = [head, ...result.rows.map(cells)];
-  const widths = head.map((_, i) => Math.max(...table.map((row) => row[i]!.length)));
+  const table = [
+    ["", ...result.columns, "rounds"],
+    ...result.rows.map((row) => [
+      ...cells(row),
+      (row.rounds ?? []).map((value) => value.toPrecision(3)).join(" "),
+    ]),
+  ];
+  const widths = table[0]!.map((_, i) => Math.max(...table.map((row) => row[i]!.length)));
   const lines = table.map((row) => "  " + row.map((cell, i) => cell.padEnd(widths[i]!)).join("  "));
   const missing = result.missing.map((each) => `  missing: ${each}`);
-  return [
-    `${result.case.name}: ${result.case.title} (ratio to ${result.case.base})`,
-    ...lines,
-    ...missing,
-    "",
-  ].join("\n");
+  const base = result.base === null ? "" : ` (ratio to ${result.base})`;
+  return [`${result.name}: ${result.title}${base}`, ...lines, ...missing, ""].join("\n");
 }
 
 /** Writes `latest.json` and a dated copy into the folder. */
 export function writeJson(folder: string, results: readonly CaseResult[]): string {
   fs.mkdirSync(folder, { recursive: true });
-  const text = JSON.stringify(
-    { at: new Date().toISOString(), machine: machine(), results },
-    null,
-    2,
-  );
+  const at = new Date().toISOString();
+  const text = JSON.stringify({ at, machine: machine(), results }, null, 2);
   const file = path.join(folder, "latest.json");
   fs.writeFileSync(file, text);
-  fs.writeFileSync(
-    path.join(folder, `${new Date().toISOString().replaceAll(":", "-")}.json`),
-    text,
-  );
+  fs.writeFileSync(path.join(folder, `${at.replaceAll(":", "-")}.json`), text);
   return file;
 }
 
@@ -83,22 +84,33 @@ export function writeJson(folder: string, results: readonly CaseResult[]): strin
 export function updateDocs(file: string, results: readonly CaseResult[]): void {
   let text = fs.readFileSync(file, "utf8");
   for (const result of results) {
-    const open = `<!-- bench:${result.case.name} -->`;
-    const close = "<!-- /bench -->";
+    const open = `<!-- bench:${result.name} -->`;
     const from = text.indexOf(open);
     if (from === -1) continue;
-    const to = text.indexOf(close, from);
-    const shown = head.slice(0, 5);
-    const lines = [
-      `| ${shown.join(" | ")} |`,
-      `| ${shown.map(() => "---").join(" | ")} |`,
-      ...result.rows.map((row) => `| ${cells(row).slice(0, 5).join(" | ")} |`),
-      "",
-      `Ratio to ${result.case.base}; ${result.rows[0]?.rounds.length ?? 0} rounds; ${machine()}; ${new Date().toISOString().slice(0, 10)}.`,
-    ];
-    text = `${text.slice(0, from + open.length)}\n${lines.join("\n")}\n${text.slice(to)}`;
+    const to = text.indexOf("<!-- /bench -->", from);
+    text = `${text.slice(0, from + open.length)}\n${toMarkdown(result)}\n${text.slice(to)}`;
   }
   fs.writeFileSync(file, text);
+}
+
+function toMarkdown(result: CaseResult): string {
+  const rounds = result.rows[0]?.rounds?.length ?? 0;
+  const facts = [
+    ...(result.base === null ? [] : [`Ratio to ${result.base}`]),
+    ...(rounds === 0 ? [] : [`${rounds} rounds`]),
+    machine(),
+    new Date().toISOString().slice(0, 10),
+    ...(result.missing.length === 0 ? [] : [`missing: ${result.missing.join("; ")}`]),
+  ];
+  return [
+    "",
+    `| ${["", ...result.columns].join(" | ")} |`,
+    `| ${["---", ...result.columns.map(() => "---:")].join(" | ")} |`,
+    ...result.rows.map((row) => `| ${cells(row).join(" | ")} |`),
+    "",
+    `${facts.join("; ")}.`,
+    "",
+  ].join("\n");
 }
 
 function machine(): string {

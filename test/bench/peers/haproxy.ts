@@ -1,0 +1,38 @@
+/** HAProxy as a contestant: the base of most ratios. */
+
+import fs from "node:fs";
+import { put, type Launch, type Task } from "./task.ts";
+
+/** One thread in front of the origin. */
+export function haproxy(task: Task): Launch {
+  let tls = "";
+  if (task.tls !== null) {
+    const both = fs.readFileSync(task.tls.cert, "utf8") + fs.readFileSync(task.tls.key, "utf8");
+    tls = ` ssl crt ${put(task, "both.pem", both)} ssl-min-ver TLSv1.3`;
+  }
+  const servers = task.upstreams.map((port, i) => `  server s${i} 127.0.0.1:${port}`).join("\n");
+  const text = `
+global
+  nbthread 1
+  no strict-limits
+  maxconn 12000
+defaults
+  mode http
+  maxconn 12000
+  timeout connect 5s
+  timeout client 600s
+  timeout server 60s
+  option forwardfor
+  http-reuse always
+  retries 1
+frontend web
+  bind 127.0.0.1:${task.port}${tls} backlog 4096
+  unique-id-format %[uuid()]
+  unique-id-header X-Request-Id
+  default_backend origin
+backend origin
+  balance roundrobin
+${servers}
+`;
+  return { command: ["haproxy", "-db", "-f", put(task, "haproxy.cfg", text)] };
+}
