@@ -154,7 +154,7 @@ function judgeRequest(head: RequestHead): number {
         break;
       case Kind.transferEncoding:
         codings++;
-        chunked = fields.valueAt(i).toLowerCase() === "chunked";
+        chunked = !hasTab(fields, i) && fields.valueAt(i).toLowerCase() === "chunked";
         break;
       case Kind.connection: {
         const value = fields.valueAt(i);
@@ -287,6 +287,15 @@ function hostOf(authority: string): string {
   return authority === "" ? "" : authority === judgedAuthority ? judgedHost : "";
 }
 
+/** A tab beside the value: white space for some parsers, part of the value for others (llhttp, nginx). */
+function hasTab({ raw, offsets }: Fields, i: number): boolean {
+  for (let at = offsets[i * 4 + 1]!; at < offsets[i * 4 + 2]!; at++)
+    if (raw.charCodeAt(at) === 9) return true;
+  for (let at = offsets[i * 4 + 3]!; raw.charCodeAt(at) !== 13; at++)
+    if (raw.charCodeAt(at) === 9) return true;
+  return false;
+}
+
 /** Digits only, up to 15 of them; -1 otherwise. */
 function toLength(value: string): number {
   if (value.length === 0 || value.length > 15) return -1;
@@ -370,7 +379,7 @@ function judgeResponse(head: ResponseHead, method: string): number {
         break;
       case Kind.transferEncoding:
         codings++;
-        chunked = fields.valueAt(i).toLowerCase() === "chunked";
+        chunked = !hasTab(fields, i) && fields.valueAt(i).toLowerCase() === "chunked";
         break;
       case Kind.connection: {
         const value = fields.valueAt(i);

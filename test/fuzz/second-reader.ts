@@ -153,6 +153,7 @@ export function readByNode(side: Side, text: string): Reading {
   let body = "";
   let isOpen = false;
   let isOver = false;
+  let isUpgrade = false;
   parser[HTTPParser.kOnHeaders] = (headers: string[], part: string) => {
     if (isOpen) return;
     fields.push(...headers);
@@ -176,6 +177,7 @@ export function readByNode(side: Side, text: string): Reading {
     start = side === "request" ? `${methodNames[method]} ${url}` : `${status}`;
     isOpen = true;
     body = "";
+    isUpgrade ||= upgrade;
     isOver = upgrade || !keepAlive;
     return 0;
   };
@@ -190,5 +192,5 @@ export function readByNode(side: Side, text: string): Reading {
   const failed = typeof result === "number" ? null : result;
   if (failed === null && isOpen && side === "response") parser.finish();
   if (failed !== null) return { messages, end: "refused", why: failed.code ?? failed.message };
-  return { messages, end: isOver ? "over" : "more", why: "" };
+  return { messages, end: isOver ? "over" : "more", why: isUpgrade ? "upgrade" : "" };
 }

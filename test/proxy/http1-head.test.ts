@@ -60,6 +60,8 @@ const refused: Record<string, string> = {
   "an empty Transfer-Encoding": withFields("Transfer-Encoding:"),
   "a trailing comma in Transfer-Encoding": withFields("Transfer-Encoding: chunked,"),
   "a vertical tab before chunked": withFields("Transfer-Encoding: \x0bchunked"),
+  "a tab behind chunked": withFields("Transfer-Encoding: chunked\t"),
+  "a tab before chunked": withFields("Transfer-Encoding:\tchunked"),
   "two Transfer-Encoding": withFields("Transfer-Encoding: chunked", "Transfer-Encoding: chunked"),
   "a second Transfer-Encoding of another kind": withFields(
     "Transfer-Encoding: identity",
