@@ -2,6 +2,7 @@
 
 import { explain, formatExplanation, type Explanation } from "../control/explain.ts";
 import { formatProblems } from "../control/load.ts";
+import { nearest } from "../control/suggest.ts";
 import { askAdmin } from "./admin-client.ts";
 import type { Arguments } from "./command.ts";
 import { fromFile } from "./config-origin.ts";
@@ -9,8 +10,8 @@ import { CommandError, exitCodes } from "./exit.ts";
 import { usualFile } from "./serve.ts";
 
 export async function explainCommand(args: Arguments): Promise<number> {
-  const [method, url] = args.positionals as [string, string];
-  const question = { method, url, headers: headersOf(args.values("header")) };
+  const [typed, url] = args.positionals as [string, string];
+  const question = { method: methodOf(typed), url, headers: headersOf(args.values("header")) };
   const address = args.value("admin");
   if (address !== undefined && args.value("config") !== undefined) {
     throw new CommandError(exitCodes.usage, "weft explain: either --config or --admin, not both");
@@ -41,6 +42,25 @@ async function explainFile(
     throw new CommandError(exitCodes.input, `weft explain: ${answer}`);
   }
   return answer;
+}
+
+/** Methods that callers use: RFC 9110, RFC 5789 and RFC 10008 (QUERY). */
+const usualMethods = "GET HEAD POST PUT PATCH DELETE OPTIONS TRACE CONNECT QUERY".split(" ");
+
+/** Any token is a method (RFC 9110, 9.1), but one that looks like a slip is no answer to what was meant. */
+function methodOf(typed: string): string {
+  const method = usualMethods.includes(typed.toUpperCase()) ? typed.toUpperCase() : typed;
+  if (/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/.test(method)) {
+    const meant = usualMethods.includes(method) ? null : nearest(method, usualMethods);
+    if (meant !== null) {
+      process.stderr.write(`note: no usual method is ${method}; did you mean ${meant}?\n`);
+    }
+    return method;
+  }
+  throw new CommandError(
+    exitCodes.usage,
+    `weft explain: ${JSON.stringify(typed)} is no method; expected METHOD URL, as in: weft explain GET /orders`,
+  );
 }
 
 function headersOf(lines: readonly string[]): Record<string, string> {

@@ -9,11 +9,23 @@ import { commandHelp, overview } from "./help.ts";
 
 /** Runs `weft ...argv`. Resolves to the exit code; never rejects. */
 export async function runCommand(argv: readonly string[]): Promise<number> {
+  surviveClosedOutput();
   try {
     return await run(argv);
   } catch (error) {
     return report(error);
   }
+}
+
+/** Whoever reads what we print may leave before its end, as `head` does: that is no error of ours. */
+function surviveClosedOutput(): void {
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code === "EPIPE") return;
+    process.stderr.write(`weft: cannot write the output: ${error.message}\n`);
+    process.exit(exitCodes.input);
+  });
+  // nobody is left to tell
+  process.stderr.on("error", () => {});
 }
 
 /** `weft help`, `weft help COMMAND`. */

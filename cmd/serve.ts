@@ -18,7 +18,6 @@ import { Signals } from "./signals.ts";
 import { Supervisor } from "./supervisor.ts";
 import { exitAtOnce } from "./system-calls.ts";
 import { version } from "./version.ts";
-import { certificateFiles } from "./watched-files.ts";
 
 /** What is served, and how. */
 export interface ServeOptions {
@@ -83,6 +82,9 @@ class Serving {
   private watch: Watch | null = null;
   private beside: Beside | null = null;
   private restarting = false;
+  /** Null while we start. */
+  private reload: (() => void) | null = null;
+  private changedEarly = false;
 
   constructor(options: ServeOptions, log: LogSink, signals: Signals) {
     this.options = options;
@@ -93,7 +95,13 @@ class Serving {
   /** Resolves to the exit code. */
   async run(): Promise<number> {
     const { log, signals, options } = this;
-    const starting = Supervisor.start({ ...options, log });
+    // before the file is read: what changes while we start is not missed
+    await this.startWatch();
+    const starting = Supervisor.start({
+      ...options,
+      log,
+      onFiles: (files) => this.watch!.setFiles([...this.ownFile, ...files]),
+    });
     const first = await Promise.race([starting, signals.stop]);
     if (typeof first === "string") return exitCodes.ok;
     const supervisor = first;
@@ -105,7 +113,8 @@ class Serving {
       await supervisor.stop();
       throw error;
     }
-    await this.startWatch(supervisor);
+    this.reload = () => void supervisor.reload();
+    if (this.changedEarly) this.reload();
     signals.onReload = () => void supervisor.reload();
     signals.onRestart = () => void this.restart(supervisor);
     if (takesOver) sayReady();
@@ -203,20 +212,18 @@ class Serving {
     }
   }
 
-  /** The configuration file, certificates and code: any change is a reload. */
-  private async startWatch(supervisor: Supervisor): Promise<void> {
-    const own = this.options.origin.file === null ? [] : [this.options.origin.file];
-    const files = (code: readonly string[]): string[] => [
-      ...own,
-      ...certificateFiles(supervisor.applied!.config),
-      ...code,
-    ];
-    const watch = await watchFiles(files(supervisor.code), (changed) => {
+  /** The configuration file; certificates and code join it once they are known. Any change is a reload. */
+  private async startWatch(): Promise<void> {
+    this.watch = await watchFiles(this.ownFile, (changed) => {
       this.log.info("files changed", { files: changed });
-      void supervisor.reload();
+      if (this.reload === null) this.changedEarly = true;
+      else this.reload();
     });
-    this.watch = watch;
-    supervisor.onCode = (code) => watch.setFiles(files(code));
+  }
+
+  private get ownFile(): string[] {
+    const { file } = this.options.origin;
+    return file === null ? [] : [file];
   }
 }
 

@@ -16,7 +16,7 @@ import { MainServices } from "./main-services.ts";
 import { ProcessMetrics } from "./process-metrics.ts";
 import type { FromWorker } from "./protocol.ts";
 import { RefusedCallers } from "./refused-callers.ts";
-import { codeFiles, contentHash } from "./watched-files.ts";
+import { certificateFiles, codeFiles, contentHash } from "./watched-files.ts";
 import { ThreadNumbers } from "./thread-numbers.ts";
 import { startWatchdog } from "./watchdog.ts";
 import type { WorkerThread } from "./worker-thread.ts";
@@ -28,6 +28,8 @@ export interface SupervisorOptions {
   readonly log: LogSink;
   /** Over what the configuration says. */
   readonly workers: number | null;
+  /** Told the files to watch: certificates and code of each configuration that is tried, so that mending one is noticed. */
+  readonly onFiles: (files: readonly string[]) => void;
 }
 
 /** Everything that a running weft is, but for its signals and its admin API. */
@@ -46,10 +48,9 @@ export class Supervisor {
   applied: (AppliedConfig & { readonly loaded: Loaded }) | null = null;
   lastRejected: Rejection | null = null;
   /** Plugin and app files of the configuration in effect. */
-  code: readonly string[] = [];
-  /** Called with the code files to watch: those of each configuration that is tried, so that mending one is noticed. */
-  onCode: (code: readonly string[]) => void = () => {};
+  private code: readonly string[] = [];
   private readonly origin: ConfigOrigin;
+  private readonly onFiles: SupervisorOptions["onFiles"];
   private readonly shared: SharedState;
   private readonly ticketKeys = randomBytes(48);
   private codeHash = "";
@@ -60,6 +61,7 @@ export class Supervisor {
   private constructor(options: SupervisorOptions, config: Config) {
     this.mode = options.mode;
     this.origin = options.origin;
+    this.onFiles = options.onFiles;
     this.log = options.log;
     this.workerCount = inheritedWorkers() ?? options.workers ?? workerCount(config);
     this.shared = SharedState.create({ threads: threadLimit });
@@ -159,6 +161,7 @@ export class Supervisor {
   private async begin(loaded: Loaded): Promise<void> {
     const code = await codeFiles(loaded.config);
     this.codeHash = await contentHash(code);
+    this.onFiles([...certificateFiles(loaded.config), ...code]);
     (await this.plan.prepare(loaded.config)).commit();
     await this.services.apply(loaded.config);
     const outcome = await this.workers.start({ version: 1, config: loaded.config });
@@ -182,7 +185,8 @@ export class Supervisor {
     if (broken.length > 0) return this.reject(loaded.locate(broken));
     const code = await codeFiles(config);
     const codeHash = await contentHash(code);
-    this.onCode([...this.code, ...code]);
+    const before = this.applied === null ? [] : certificateFiles(this.applied.config);
+    this.onFiles([...before, ...this.code, ...certificateFiles(config), ...code]);
     let plan: PreparedPlan;
     try {
       plan = await this.plan.prepare(config);
@@ -218,7 +222,7 @@ export class Supervisor {
     });
     this.code = code;
     void this.noteCertificates(config);
-    this.onCode(code);
+    this.onFiles([...certificateFiles(config), ...code]);
   }
 
   private async noteCertificates(config: Config): Promise<void> {

@@ -8,7 +8,6 @@ import type { RequestHead } from "./http/head.ts";
 import { ownHead } from "./http/respond.ts";
 import type { Downstream } from "./http/stream.ts";
 import { readTarget } from "./http/target.ts";
-import { createIds } from "./ids.ts";
 import { openRequestBody } from "./pipeline/body.ts";
 import type { Reply } from "./pipeline/plugin.ts";
 import { PENDING, runEarly, runRequest } from "./pipeline/run.ts";
@@ -340,9 +339,4 @@ function overdue(x: Exchange, name: string, limitMs: number): ProxyError {
     "deadline-exceeded",
     `no answer from ${where} within ${limitMs} ms (${name})${last}`,
   );
-}
-
-/** Completes what a worker knows with what is the same for all. */
-export function createServeEnv(parts: Omit<ServeEnv, "flow" | "newId">): ServeEnv {
-  return { ...parts, flow, newId: createIds() };
 }

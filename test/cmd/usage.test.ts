@@ -1,6 +1,7 @@
 /** The command line: help everywhere, exit codes, and hints for what was mistyped. */
 
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -12,6 +13,7 @@ import { CommandError } from "../../cmd/exit.ts";
 import { commandHelp, overview } from "../../cmd/help.ts";
 import { createKey, keyHash } from "../../cmd/key.ts";
 import { checksum } from "../../plugins/key-format.ts";
+import { root } from "../support/source-tree.ts";
 import { weft } from "./cli.ts";
 
 describe("help", () => {
@@ -59,6 +61,7 @@ describe("wrong usage", () => {
     [["mesh", "--"], /no command stands after "--"/],
     [["explain", "GET"], /URL is missing/],
     [["explain", "GET", "/", "-H", "nonsense"], /expected 'name: value'/],
+    [["explain", "/orders", "GET"], /"\/orders" is no method; expected METHOD URL/],
     [["dev"], /--to URL is missing/],
     [["dev", "--to", "ftp://a"], /expected a URL such as/],
     [["dev", "--to", "http://a", "--limit", "often"], /expected a rate such as 10\/min/],
@@ -205,6 +208,9 @@ routes:
     const { route, lost } = JSON.parse((await weft([...ask, "--json"], { cwd: folder })).stdout);
     assert.equal(route, "ping");
     assert.equal(lost[0].route, "rest");
+    const slip = await weft(["explain", "GTE", ...ask.slice(2)], { cwd: folder });
+    assert.equal(slip.code, 0);
+    assert.match(slip.stderr, /no usual method is GTE; did you mean GET\?/);
   });
 });
 
@@ -240,6 +246,16 @@ describe("the small commands", () => {
     assert.match(JSON.parse((await weft(["version", "--json"])).stdout).version, /^\d+\./);
     const schema = JSON.parse((await weft(["schema"])).stdout);
     assert.ok("routes" in schema.properties);
+  });
+
+  it("end quietly when nobody reads what they print", async () => {
+    const program = `"${process.execPath}" "${path.join(root, "cmd/weft.ts")}" schema`;
+    const { stdout, stderr } = spawnSync(
+      "bash",
+      ["-c", `${program} | true; echo "\${PIPESTATUS[0]}"`],
+      { encoding: "utf8" },
+    );
+    assert.deepEqual([stdout, stderr], ["0\n", ""]);
   });
 
   for (const command of ["routes", "services", "config"]) {
