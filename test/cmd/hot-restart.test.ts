@@ -36,7 +36,7 @@ describe("hot restart", () => {
     await using gateway = await startSimple({ upstream: upstream.port });
     const running = get(gateway.port, "/hold");
     await upstream.heldOne();
-    const load = keepAsking(gateway.port);
+    await using load = keepAsking(gateway.port);
     gateway.child.kill("SIGUSR2");
     const pid = await successorOf(gateway);
     try {

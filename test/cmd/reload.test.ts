@@ -37,7 +37,7 @@ describe("reload", () => {
   it("applies a changed file by itself, with no failed request", async () => {
     await using upstream = await Upstream.start();
     await using gateway = await startSimple({ upstream: upstream.port, routes: respond("one") });
-    const load = keepAsking(gateway.port);
+    await using load = keepAsking(gateway.port);
     for (const body of ["two", "three", "four"]) {
       write(gateway, configFor(gateway, { upstream: upstream.port, routes: respond(body) }));
       await eventually(`the answer ${body}`, async () => (await get(gateway.port)).body === body);
@@ -51,7 +51,7 @@ describe("reload", () => {
   it("keeps the old configuration when the new one is wrong, and says so", async () => {
     await using upstream = await Upstream.start();
     await using gateway = await startSimple({ upstream: upstream.port, routes: respond("one") });
-    const load = keepAsking(gateway.port);
+    await using load = keepAsking(gateway.port);
     write(
       gateway,
       configFor(gateway, { upstream: upstream.port, routes: "  - { name: all, to: nowhere }" }),
@@ -133,7 +133,7 @@ export default definePlugin({
     });
     const said = async () => (await get(gateway.port)).headers["x-say"];
     assert.equal(await said(), "i say one");
-    const load = keepAsking(gateway.port);
+    await using load = keepAsking(gateway.port);
     write(gateway, plugin("two"), "say.ts");
     await eventually("the new code in every worker", async () => {
       const all = await Promise.all([said(), said(), said(), said(), said(), said()]);

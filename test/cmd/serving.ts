@@ -115,8 +115,13 @@ export async function exitCode(gateway: Gateway): Promise<number | null> {
   return child.exitCode;
 }
 
+/** A load that runs until it is stopped, or its test has failed. */
+export interface Load extends AsyncDisposable {
+  stop(): Promise<{ asked: number; failed: string[] }>;
+}
+
 /** Asks without pause on keep-alive-less connections until stopped; counts what was not 200. */
-export function keepAsking(port: number): { stop(): Promise<{ asked: number; failed: string[] }> } {
+export function keepAsking(port: number): Load {
   let isOver = false;
   let asked = 0;
   const failed: string[] = [];
@@ -132,11 +137,13 @@ export function keepAsking(port: number): { stop(): Promise<{ asked: number; fai
     }
   };
   const all = Promise.all([ask(), ask(), ask(), ask()]);
+  const stop = async () => {
+    isOver = true;
+    await all;
+    return { asked, failed };
+  };
   return {
-    stop: async () => {
-      isOver = true;
-      await all;
-      return { asked, failed };
-    },
+    stop,
+    [Symbol.asyncDispose]: async () => void (await stop()),
   };
 }
