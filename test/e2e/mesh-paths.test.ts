@@ -66,7 +66,7 @@ async function ask(start: string, ...lines: string[]) {
 }
 
 test("what the rule allows reaches the app, with the verified name of its caller", async () => {
-  app.forget();
+  app.forgetRequests();
   const answer = await ask("GET /orders/7");
   assert.equal(answer.status, 200);
   assert.match(app.text, /x-weft-peer: spiffe:\/\/weft\.local\/service\/web\r\n/);
@@ -97,7 +97,7 @@ describe("is not let through:", () => {
     "/admin;/orders/x",
   ]) {
     test(target, async () => {
-      app.forget();
+      app.forgetRequests();
       const answer = await ask(`GET ${target}`);
       assert.ok(
         answer.status === 403 || answer.status === 400,
@@ -108,13 +108,13 @@ describe("is not let through:", () => {
   }
 
   test("another method", async () => {
-    app.forget();
+    app.forgetRequests();
     assert.equal((await ask("DELETE /orders/7")).status, 403);
     assert.equal(app.text, "");
   });
 
   test("an absolute target of another host", async () => {
-    app.forget();
+    app.forgetRequests();
     const answer = await ask("GET http://other/orders/7");
     assert.equal(answer.status, 400);
     assert.equal(app.text, "");
@@ -122,7 +122,7 @@ describe("is not let through:", () => {
 });
 
 test("a forged identity is removed, the verified one is set", async () => {
-  app.forget();
+  app.forgetRequests();
   const answer = await ask(
     "GET /orders/7",
     "x-weft-peer: spiffe://weft.local/service/admin",
@@ -136,7 +136,7 @@ test("a forged identity is removed, the verified one is set", async () => {
 });
 
 test("Connection cannot take the verified name away", async () => {
-  app.forget();
+  app.forgetRequests();
   const answer = await ask("GET /orders/7", "Connection: x-weft-peer");
   assert.equal(answer.status, 400);
   assert.equal(app.text, "");
@@ -149,7 +149,7 @@ test("the reason is for verified callers: it names the rule", async () => {
 });
 
 test("plain text on the inbound port is refused and counted", async () => {
-  app.forget();
+  app.forgetRequests();
   using client = await RawClient.connect(inbound);
   await client.send("GET /orders/7 HTTP/1.1\r\nHost: orders\r\n\r\n");
   const text = await client.untilEnded();

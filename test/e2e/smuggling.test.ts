@@ -67,7 +67,7 @@ describe("refused before anything goes upstream:", () => {
     for (const pieces of ["whole", "bytes"] as const) {
       test(`${name}, ${pieces}`, async () => {
         assert.equal(lane.host, host);
-        lane.origin.forget();
+        lane.origin.forgetRequests();
         using client = await lane.connect();
         await client.send(text, pieces);
         const got = await client.untilEnded();
@@ -100,7 +100,7 @@ describe("a malformed chunked body ends the request:", () => {
   for (const [name, body] of Object.entries(bodies)) {
     for (const pieces of ["whole", "bytes"] as const) {
       test(`${name}, ${pieces}`, async () => {
-        lane.origin.forget();
+        lane.origin.forgetRequests();
         using client = await lane.connect();
         await client.send(post("Transfer-Encoding: chunked") + body + inner, pieces);
         const got = await client.untilEnded();
@@ -132,7 +132,7 @@ describe("what a caller claims about itself is not believed at the edge:", () =>
     "__proto__: polluted",
   ];
   test("forged fields do not reach the service", async () => {
-    lane.origin.forget();
+    lane.origin.forgetRequests();
     using client = await lane.connect();
     await client.send(lane.head("GET /", ...claims));
     assert.equal((await client.response()).status, 200);

@@ -153,11 +153,14 @@ export class Origin {
     return this.connections[index]!;
   }
 
-  /** Forgets what was received and read: between cases that share an origin. Connections stay open and noted. */
-  forget(): void {
+  /** Forgets the requests that were read: between cases that share an origin. Connections stay noted. */
+  forgetRequests(): void {
     for (const connection of this.connections) connection.forget();
-    const open = this.connections.filter((connection) => !connection.closed && !connection.ended);
-    this.connections.splice(0, this.connections.length, ...open);
+  }
+
+  /** Forgets all connections: the next one has index 0. Open ones stay open, unlisted. */
+  forget(): void {
+    this.connections.length = 0;
     this.failures.length = 0;
   }
 
