@@ -248,9 +248,16 @@ export class ServerConnection extends Timed implements TransportHandler, Downstr
       return -1;
     }
     if (after < 0) {
-      if (this.served === 0 && this.serveOther !== null && isOther(buf, at)) {
-        this.handOver(this.serveOther, buf, at);
-        return -1;
+      if (this.served === 0 && this.serveOther !== null) {
+        if (isOther(buf, at)) {
+          this.handOver(this.serveOther, buf, at);
+          return -1;
+        }
+        // RFC 9113 section 3.4: who meant to speak HTTP/2, or anything else, can make nothing of an answer of HTTP/1.1
+        if (isNoHttp(buf, at)) {
+          this.transport.destroy();
+          return -1;
+        }
       }
       this.refuse(
         new ProxyError(after === TOO_LARGE ? "header-too-large" : "bad-request", scanFailure),
@@ -497,6 +504,12 @@ export function serveHttp1(
   serveOther: ServeOther | null = null,
 ): ServerConnection {
   return new ServerConnection(transport, conn, env, serveOther);
+}
+
+/** A first line of three words with neither a path nor a version of HTTP in it. */
+function isNoHttp(buf: Buffer, at: number): boolean {
+  const line = latin1(buf, at, Math.min(buf.length, at + 256));
+  return /^[!-~]+ [^\s/*:]+ (?!HTTP\/)[!-~]+\r\n/.test(line);
 }
 
 function isOther(buf: Buffer, at: number): boolean {

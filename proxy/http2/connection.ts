@@ -22,7 +22,10 @@ import {
 import { FloodGuard, ReceiveWindow, connectionWindowMax, type WindowBudget } from "./flow.ts";
 import { HpackDecoder, hpackFailure, type LineSink } from "./hpack-decoder.ts";
 import { HpackEncoder } from "./hpack-encoder.ts";
+import { ClosedStreams } from "./closed-streams.ts";
+import { HeaderBlock } from "./header-block.ts";
 import { FrameOutput } from "./output.ts";
+import { SendTurns } from "./send-turns.ts";
 import type { Http2Stream } from "./stream.ts";
 
 /** What one end of a connection is made with. */
@@ -42,13 +45,6 @@ const IDLE_FRAMES_PER_SECOND = 100;
 /** Resets that the other side causes, at once and lastingly (CVE-2023-44487, CVE-2025-8671; nghttp2: 1000 and 33). */
 const RESETS = 200;
 const RESETS_PER_SECOND = 50;
-/** CONTINUATION frames of one block (nghttp2: 8). */
-const CONTINUATIONS = 32;
-/** Streams that we reset lately and that the other side may still be sending on. */
-const RESET_IDS = 1024;
-/** Streams that ended lately: a frame on one of them is told apart from one on a stream that never was. */
-const CLOSED_IDS = 64;
-
 const SETTINGS_ACK = Buffer.from([0, 0, 0, FrameType.settings, Flag.ack, 0, 0, 0, 0]);
 const WINDOW_UPDATE = typeWith(FrameType.windowUpdate, 0);
 const RST_STREAM = typeWith(FrameType.rstStream, 0);
@@ -85,26 +81,11 @@ export abstract class Http2Connection extends Timed implements TransportHandler,
   private readonly decoder = new HpackDecoder();
   private readonly window: ReceiveWindow;
   private readonly resets: FloodGuard;
-  private readonly blockBytes: number;
-  /** Streams with bytes that wait for a window, in the order in which they are served. */
-  private readonly blocked = new Set<Http2Stream>();
-  /** Streams to be told when the socket takes bytes again. */
-  private waiting: Http2Stream[] = [];
+  private readonly turns: SendTurns<Http2Stream>;
+  private readonly closed = new ClosedStreams();
+  private readonly block: HeaderBlock;
   /** Streams that got bytes in this turn. */
   private touched: Http2Stream[] = [];
-  private resetIds: Set<number> | null = null;
-  private closedIds: Int32Array | null = null;
-  private closedCount = 0;
-
-  /** A block of which only the beginning has arrived: its stream; 0: none. */
-  private blockStream = 0;
-  private blockFlags = 0;
-  private blockParts: Buffer[] = [];
-  private blockSize = 0;
-  private blockIsBad = false;
-  /** Since when, in monotonic ms. */
-  protected blockStartMs = 0;
-
   /** Where {@link beginBlock} wants the block written. */
   blockAt = 0;
   private blockBuf: Buffer | null = null;
@@ -115,8 +96,9 @@ export abstract class Http2Connection extends Timed implements TransportHandler,
     this.now = options.now;
     this.budget = options.budget;
     this.ownWindow = options.ownWindow;
-    this.blockBytes = options.blockBytes;
+    this.block = new HeaderBlock(options.blockBytes);
     this.output = new FrameOutput(transport);
+    this.turns = new SendTurns(this.output);
     this.window = new ReceiveWindow(options.budget, connectionWindowMax);
     const nowMs = options.now();
     this.guard = new FloodGuard(IDLE_FRAMES, IDLE_FRAMES_PER_SECOND, nowMs);
@@ -183,8 +165,8 @@ export abstract class Http2Connection extends Timed implements TransportHandler,
     end: number,
   ): boolean {
     if (
-      this.blockStream !== 0 &&
-      (type !== FrameType.continuation || streamId !== this.blockStream)
+      this.block.streamId !== 0 &&
+      (type !== FrameType.continuation || streamId !== this.block.streamId)
     )
       this.fail(ErrorCode.protocolError, "a frame in the middle of a header block");
     else if (!this.isOpen && (type !== FrameType.settings || (flags & Flag.ack) !== 0))
@@ -312,12 +294,7 @@ export abstract class Http2Connection extends Timed implements TransportHandler,
     this.guard.earn(4);
     if ((flags & Flag.endHeaders) !== 0)
       return this.onBlock(streamId, (flags & Flag.endStream) !== 0, isBad, buf, start, end);
-    this.blockStream = streamId;
-    this.blockFlags = flags;
-    this.blockIsBad = isBad;
-    this.blockParts = [Buffer.from(buf.subarray(start, end))];
-    this.blockSize = end - start;
-    this.blockStartMs = this.now();
+    this.block.begin(streamId, flags, isBad, buf.subarray(start, end), this.now());
     this.onBlockBegun();
   }
 
@@ -326,27 +303,25 @@ export abstract class Http2Connection extends Timed implements TransportHandler,
 
   /** True while a block is not whole. */
   protected get isInBlock(): boolean {
-    return this.blockStream !== 0;
+    return this.block.streamId !== 0;
+  }
+
+  /** Since when, in monotonic ms. */
+  protected get blockStartMs(): number {
+    return this.block.startMs;
   }
 
   private onContinuation(flags: number, buf: Buffer, start: number, end: number): void {
-    const streamId = this.blockStream;
+    const { block } = this;
+    const { streamId } = block;
     if (streamId === 0)
       return this.fail(ErrorCode.protocolError, "CONTINUATION without a header block");
-    this.blockSize += end - start;
-    // CVE-2024-27316: a block that never ends; what was not decoded leaves the table unknown, so the connection goes
-    if (this.blockSize > this.blockBytes || this.blockParts.length > CONTINUATIONS)
-      return this.fail(
-        ErrorCode.enhanceYourCalm,
-        `a header block of more than ${this.blockSize > this.blockBytes ? `${this.blockBytes} bytes` : `${CONTINUATIONS} frames`}`,
-      );
-    this.blockParts.push(Buffer.from(buf.subarray(start, end)));
+    // what was not decoded leaves the table unknown, so the connection goes
+    const flood = block.add(buf.subarray(start, end));
+    if (flood !== null) return this.fail(ErrorCode.enhanceYourCalm, flood);
     if ((flags & Flag.endHeaders) === 0) return;
-    const block = Buffer.concat(this.blockParts);
-    this.blockParts = [];
-    this.blockStream = 0;
-    const isWhole = (this.blockFlags & Flag.endStream) !== 0;
-    this.onBlock(streamId, isWhole, this.blockIsBad, block, 0, block.length);
+    const whole = block.take();
+    this.onBlock(streamId, block.isWhole, block.isBad, whole, 0, whole.length);
   }
 
   /** False: the block is wrong, and the connection is over. */
@@ -519,41 +494,27 @@ export abstract class Http2Connection extends Timed implements TransportHandler,
   }
 
   /** Bytes of the stream wait for a window. */
-  block(stream: Http2Stream): void {
+  holdBack(stream: Http2Stream): void {
     stream.blockedSinceMs = this.now();
-    this.blocked.add(stream);
+    this.turns.block(stream);
   }
 
   waitForDrain(stream: Http2Stream): void {
-    this.waiting.push(stream);
+    this.turns.waitForDrain(stream);
   }
 
-  /** Sends what waits, a frame of each stream in turn, while the windows and the socket allow. */
-  protected pumpAll(): void {
-    const { blocked, output } = this;
-    let moved = blocked.size > 0;
-    while (moved && this.sendWindow > 0 && !output.isFull) {
-      moved = false;
-      for (const stream of blocked) {
-        if (stream.pump(this.peerFrameBytes) > 0) moved = true;
-        if (!stream.isBlocked || stream.isGone) blocked.delete(stream);
-        if (this.sendWindow <= 0 || output.isFull) break;
-      }
-    }
+  private pumpAll(): void {
+    this.turns.pump(this, this.peerFrameBytes);
   }
 
-  /** The stream that has waited longest for a window, in monotonic ms; 0: none waits. */
+  /** Since when a stream has waited for a window, in monotonic ms; 0: none waits. */
   protected get blockedSinceMs(): number {
-    let since = 0;
-    for (const stream of this.blocked)
-      if (since === 0 || stream.blockedSinceMs < since) since = stream.blockedSinceMs;
-    return since;
+    return this.turns.sinceMs;
   }
 
   /** Resets streams whose bytes nobody has taken since `sinceMs`. */
   protected resetBlocked(sinceMs: number, why: string): void {
-    for (const stream of this.blocked)
-      if (stream.blockedSinceMs <= sinceMs) this.resetStream(stream, ErrorCode.cancel, why);
+    for (const stream of this.turns.stuck(sinceMs)) this.resetStream(stream, ErrorCode.cancel, why);
   }
 
   /** A buffer for a block of at most `bound` bytes, to be written from {@link blockAt}; then {@link endBlock}. */
@@ -600,7 +561,7 @@ export abstract class Http2Connection extends Timed implements TransportHandler,
     this.forget(stream);
     stream.isGone = true;
     this.output.short(RST_STREAM, stream.id, code);
-    this.noteReset(stream.id);
+    this.closed.noteReset(stream.id);
     stream.onGone(code, null);
     stream.release();
     if (!isOurs && !this.chargeReset(stream.id, code, why)) return;
@@ -610,7 +571,7 @@ export abstract class Http2Connection extends Timed implements TransportHandler,
   /** RST_STREAM for a stream that is not, or no longer, there. */
   protected resetClosed(streamId: number, code: number, why: string): void {
     this.output.short(RST_STREAM, streamId, code);
-    this.noteReset(streamId);
+    this.closed.noteReset(streamId);
     this.chargeReset(streamId, code, why);
   }
 
@@ -630,28 +591,18 @@ export abstract class Http2Connection extends Timed implements TransportHandler,
 
   private forget(stream: Http2Stream): void {
     this.streams.delete(stream.id);
-    if (stream.isBlocked) this.blocked.delete(stream);
-    this.closedIds ??= new Int32Array(CLOSED_IDS);
-    this.closedIds[this.closedCount++ & (CLOSED_IDS - 1)] = stream.id;
-  }
-
-  private noteReset(streamId: number): void {
-    const ids = (this.resetIds ??= new Set());
-    ids.add(streamId);
-    if (ids.size > RESET_IDS) {
-      const [oldest] = ids;
-      ids.delete(oldest!);
-    }
+    this.turns.forget(stream);
+    this.closed.noteEnd(stream.id);
   }
 
   /** True when we reset the stream: what was under way then is ignored (RFC 9113 section 5.1). */
   protected wasReset(streamId: number): boolean {
-    return this.resetIds !== null && this.resetIds.has(streamId);
+    return this.closed.wasReset(streamId);
   }
 
   /** True when the stream ended lately. */
   protected wasClosed(streamId: number): boolean {
-    return this.closedIds !== null && this.closedIds.includes(streamId);
+    return this.closed.hasEnded(streamId);
   }
 
   sendGoaway(lastStreamId: number, code: number, debug: string): void {
@@ -678,8 +629,7 @@ export abstract class Http2Connection extends Timed implements TransportHandler,
     this.isOver = true;
     const all = [...this.streams.values()];
     this.streams.clear();
-    this.blocked.clear();
-    this.waiting = [];
+    this.turns.clear();
     this.touched = [];
     for (const stream of all) {
       stream.isGone = true;
@@ -699,9 +649,6 @@ export abstract class Http2Connection extends Timed implements TransportHandler,
     this.output.isFull = false;
     if (this.isOver) return;
     this.pumpAll();
-    const { waiting } = this;
-    if (waiting.length === 0) return;
-    this.waiting = [];
-    for (const stream of waiting) if (!stream.isGone) stream.onReady();
+    this.turns.drained();
   }
 }

@@ -133,7 +133,7 @@ export abstract class Http2Stream {
     if (n > 0) this.write(chunk, 0, n, DATA);
     this.queue = [Buffer.from(n > 0 ? chunk.subarray(n) : chunk)];
     this.queueAt = 0;
-    connection.block(this);
+    connection.holdBack(this);
     return false;
   }
 

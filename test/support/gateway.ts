@@ -114,7 +114,10 @@ export class Gateway {
 
   async isReady(): Promise<boolean> {
     try {
-      const answer = await fetch(`http://127.0.0.1:${this.admin}/readyz`);
+      const answer = await fetch(`http://127.0.0.1:${this.admin}/readyz`, {
+        // a port that somebody else got hold of may never answer
+        signal: AbortSignal.timeout(2_000),
+      });
       await answer.arrayBuffer();
       return answer.status === 200;
     } catch {

@@ -74,7 +74,7 @@ test("random frames", async () => {
     fc.asyncProperty(fc.array(anyFrame, { maxLength: 12 }), async (frames) => {
       await run(Buffer.concat(frames));
     }),
-    { numRuns: runs },
+    { numRuns: runs, endOnFailure: true },
   );
 });
 
@@ -97,7 +97,7 @@ test("whole requests with bytes changed", async () => {
       for (const [at, value] of changes) bytes[at] = value;
       await run(bytes);
     }),
-    { numRuns: runs },
+    { numRuns: runs, endOnFailure: true },
   );
 });
 

@@ -649,6 +649,15 @@ for (const secure of [false, true]) {
       client.send(wrong, Buffer.from("more"));
       await client.untilEnded();
     });
+    test("3.4: bytes that are no HTTP at all close the connection without an answer", async () => {
+      using client = await serving.connect({ secure, settings: null });
+      client.send(Buffer.from("INVALID CONNECTION PREFACE\r\n\r\n"));
+      await client.untilEnded();
+      assert.deepEqual(
+        client.frames.filter((one) => one.type !== settings && one.type !== goaway),
+        [],
+      );
+    });
     test("3.4: a first frame that is not SETTINGS is PROTOCOL_ERROR", async () => {
       using client = await serving.connect({ secure, settings: null });
       client.send(clientPreface, frame(ping, 0, 0, bytes(8)));
