@@ -140,6 +140,17 @@ export const commands: readonly Command[] = [
     run: async (args) => (await import("./key.ts")).keyCreate(args),
   },
   {
+    name: "import openapi",
+    summary: "a configuration from an OpenAPI document, with validation on every route",
+    positionals: "FILE",
+    arity: [1, 1],
+    options: {},
+    about:
+      "Prints a service per server URL and a route per path and method. The document (3.0 or 3.1, YAML or\nJSON) is named as given: keep it beside the configuration.",
+    examples: ["weft import openapi petstore.yaml > weft.yaml"],
+    run: async (args) => (await import("./import-openapi.ts")).importOpenApi(args),
+  },
+  {
     name: "schema",
     summary: "print the JSON Schema of the configuration",
     options: {},
@@ -185,6 +196,5 @@ export const futureCommands: readonly string[] = [
   "tap",
   "plugin",
   "token",
-  "import",
   "apply",
 ];

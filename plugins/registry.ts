@@ -18,12 +18,14 @@ const builtIns: Readonly<Record<string, Load>> = {
   "api-key": () => import("./api-key.ts"),
   "basic-auth": () => import("./basic-auth.ts"),
   mtls: () => import("./mtls.ts"),
+  oidc: () => import("./oidc.ts"),
   acl: () => import("./acl.ts"),
   "ext-authz": () => import("./ext-authz.ts"),
   cel: () => import("./cel.ts"),
   "rate-limit": () => import("./rate-limit.ts"),
   quota: () => import("./quota.ts"),
   concurrency: () => import("./concurrency.ts"),
+  validate: () => import("./validate.ts"),
   headers: () => import("./headers.ts"),
 };
 
@@ -31,12 +33,7 @@ const builtIns: Readonly<Record<string, Load>> = {
 export const builtInNames: readonly string[] = Object.keys(builtIns);
 
 /** Names that are promised and not built yet: a configuration that uses one is told so. */
-export const futureNames: readonly string[] = [
-  "http-signature",
-  "oidc",
-  "validate",
-  "cache",
-];
+export const futureNames: readonly string[] = ["http-signature", "validate", "cache"];
 
 /** The definition of a built-in; null: no such name. */
 export async function loadBuiltIn(name: string): Promise<AnyPlugin | null> {
