@@ -7,6 +7,7 @@ export type FailureKind =
   | "refused-stream"
   | "attempt-timeout"
   | "status"
+  | "grpc-status"
   | "other";
 
 export interface RetryPolicy {
@@ -22,7 +23,7 @@ export interface RetryPolicy {
 /** What is known about the try that failed. */
 export interface FailedTry {
   readonly kind: FailureKind;
-  /** Of the answer, when kind is `status`; else 0. */
+  /** Of the answer, when kind is `status` (HTTP) or `grpc-status`; else 0. */
   readonly status: number;
   /** Tries made so far, this one included. */
   readonly tries: number;
@@ -67,9 +68,29 @@ export function isIdempotent(method: string): boolean {
   return idempotent.has(method);
 }
 
+/**
+ * gRPC codes that may be named in `retry.on` (those that gRFC A6 and Envoy allow, and two more), by number.
+ * What HTTP would have said with 503 and 504 follows these too.
+ */
+export const grpcRetryNames: Readonly<Record<number, string>> = {
+  1: "cancelled",
+  2: "unknown",
+  4: "deadline-exceeded",
+  8: "resource-exhausted",
+  10: "aborted",
+  13: "internal",
+  14: "unavailable",
+};
+
 /** True when the policy names this failure. A try that timed out is a 504 that weft saw coming. */
 function isRetried(on: ReadonlySet<string>, kind: FailureKind, status: number): boolean {
   if (kind === "status") return on.has(String(status));
+  if (kind === "grpc-status")
+    return (
+      on.has(grpcRetryNames[status] ?? "") ||
+      (status === 14 && on.has("503")) ||
+      (status === 4 && on.has("504"))
+    );
   return on.has(kind) || (kind === "attempt-timeout" && on.has("504"));
 }
 

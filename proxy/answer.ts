@@ -1,10 +1,10 @@
 /** The way back: heads through the `response` hooks, bodies through theirs, and the end of every exchange in one place. */
 
-import { ProxyError } from "./errors.ts";
+import { catalogue, ProxyError } from "./errors.ts";
 import type { Exchange } from "./exchange.ts";
 import type { ResponseHead } from "./http/head.ts";
 import { asBuffer } from "./http/latin1.ts";
-import { answerToError, answerToReply, type OwnAnswer } from "./http/respond.ts";
+import { answerToError, answerToReply, grpcLines, type OwnAnswer } from "./http/respond.ts";
 import { releaseArrays } from "./http1/scan.ts";
 import { type BodyTransform, openResponseBody } from "./pipeline/body.ts";
 import type { DoneInfo, Reply } from "./pipeline/plugin.ts";
@@ -187,10 +187,16 @@ function end(x: Exchange, trailers: string): void {
 function cut(x: Exchange): void {
   const { downstream } = x;
   const kind = x.code === "client-closed" ? "client-aborted" : "upstream-aborted";
-  const { tunnel } = x;
+  const { tunnel, code } = x;
+  // gRPC has a place for what goes wrong after the head: the trailers
+  const inTrailers =
+    code !== null && code !== "client-closed" && x.res?.framing === "chunked" && x.req.isGrpc;
   finish(x, kind);
   if (tunnel !== null) tunnel.destroy();
-  else downstream.abort();
+  else if (inTrailers) {
+    downstream.sendEnd(grpcLines(catalogue[code].grpc, x.detail));
+    downstream.flush();
+  } else downstream.abort();
 }
 
 /** What comes from upstream. */

@@ -121,7 +121,8 @@ const NO_REPLY_YET = 0x7fffffff;
 /** One request and its response: the state that its whole life shares. Plugins see it as `ctx`. */
 export class Exchange extends Timed implements PipelineExchange, RequestSink {
   readonly env: ServeEnv;
-  readonly downstream: Downstream;
+  /** The caller, or what translates for it. */
+  downstream: Downstream;
   readonly conn: ConnectionInfo;
   readonly req: RequestHead;
   readonly snapshot: Snapshot;
@@ -137,6 +138,8 @@ export class Exchange extends Timed implements PipelineExchange, RequestSink {
   readonly ownId: string;
   consumer: Consumer | null = null;
   deadlineMs = 0;
+  /** End of a gRPC call, bodies included, when a trusted caller has set one (`grpc-timeout`); 0: none. Monotonic ms. */
+  callDeadlineMs = 0;
   /** From the end of the request to the head of the answer: of the policy, or less when a trusted caller says so. */
   timeoutMs = 0;
 

@@ -13,9 +13,10 @@ import type { Reply } from "./pipeline/plugin.ts";
 import { PENDING, runEarly, runRequest } from "./pipeline/run.ts";
 import { redirectLocation } from "./route/rewrite.ts";
 import type { Redirect, Route, Target } from "./snapshot.ts";
+import { GrpcWebCaller, isGrpcWeb } from "./http/grpc-web.ts";
 import { isWebSocket, prepareTunnel } from "./tunnel/upgrade.ts";
 import { Forward } from "./upstream/forward.ts";
-import { callerTimeoutMs, outgoingHead } from "./upstream/outgoing.ts";
+import { callerTimeoutMs, callTimeoutMs, outgoingHead } from "./upstream/outgoing.ts";
 import { sendBody } from "./request-body.ts";
 
 /** A request head is complete: the rest of this file is what happens to it, in order. */
@@ -107,6 +108,7 @@ function forward(x: Exchange): void {
   const { req } = x;
   if (req.method === "CONNECT")
     return fail(x, new ProxyError("not-implemented", "CONNECT is not offered here"));
+  if (speaksGrpc(x) && isGrpcWeb(req) && !translate(x)) return;
   const head = outgoingHead(x);
   if (head === null)
     return fail(
@@ -127,6 +129,25 @@ function forward(x: Exchange): void {
   if (body !== null) return sendBody(x, forwarding, body);
   forwarding.start();
   takeEarly(x);
+}
+
+/** gRPC wants HTTP/2 from end to end; any other endpoint may speak gRPC-Web itself. */
+function speaksGrpc(x: Exchange): boolean {
+  return x.service!.endpoints[0]?.target.protocol === "http2";
+}
+
+/** From here on the exchange is gRPC, whatever its caller speaks. @returns false when it has ended over that */
+function translate(x: Exchange): boolean {
+  const caller = new GrpcWebCaller(x.downstream, x, x.req);
+  x.downstream = caller;
+  const early = x.early?.map((chunk) => caller.read(chunk)) ?? null;
+  if (early === null) return true;
+  if (early.every((chunk) => chunk !== null)) {
+    x.early = early;
+    return true;
+  }
+  fail(x, new ProxyError("bad-request", "the body is not base64, which its content-type says"));
+  return false;
 }
 
 /** Body bytes that came while plugins were still deciding. */
@@ -196,12 +217,15 @@ function choosePolicy(x: Exchange, route: Route): void {
   if (x.isTrusted) {
     const asked = callerTimeoutMs(x);
     if (asked > 0 && (x.timeoutMs === 0 || asked < x.timeoutMs)) x.timeoutMs = asked;
+    const call = callTimeoutMs(x);
+    if (call > 0) x.callDeadlineMs = x.startMs + call;
   }
   if (x.requestDone && x.timeoutMs > 0) x.deadlineMs = x.startMs + x.timeoutMs;
   const firstMs = Math.min(
     x.timeoutMs || Infinity,
     policy.idleTimeoutMs || Infinity,
     policy.totalTimeoutMs || Infinity,
+    x.callDeadlineMs === 0 ? Infinity : x.callDeadlineMs - x.startMs,
   );
   if (firstMs !== Infinity) env.wheel.arm(x, x.startMs + firstMs);
 }
@@ -279,6 +303,7 @@ export const flow: Flow = {
     if (x.stage === "ended") return;
     if (x.timeoutMs > 0) {
       x.deadlineMs = x.env.now() + x.timeoutMs;
+      if (x.callDeadlineMs > 0) x.deadlineMs = Math.min(x.deadlineMs, x.callDeadlineMs);
       if (x.slot !== -1 && x.deadlineMs < x.dueMs) x.env.wheel.arm(x, x.deadlineMs);
     }
     if (x.requestBody !== null) x.requestBody.end();
@@ -304,6 +329,10 @@ export const flow: Flow = {
     if (policy === null || x.stage === "ended") return;
     if (policy.totalTimeoutMs > 0 && nowMs >= x.startMs + policy.totalTimeoutMs)
       return fail(x, overdue(x, "totalTimeout", policy.totalTimeoutMs));
+    if (x.callDeadlineMs > 0 && nowMs >= x.callDeadlineMs) {
+      x.forward?.blame();
+      return fail(x, overdue(x, "grpc-timeout", x.callDeadlineMs - x.startMs));
+    }
     if (x.stage === "request" && x.requestDone && x.deadlineMs > 0 && nowMs >= x.deadlineMs) {
       x.forward?.blame();
       return fail(x, overdue(x, "timeout", x.timeoutMs));
@@ -322,6 +351,7 @@ export const flow: Flow = {
     }
     let nextMs = Infinity;
     if (policy.totalTimeoutMs > 0) nextMs = x.startMs + policy.totalTimeoutMs;
+    if (x.callDeadlineMs > 0) nextMs = Math.min(nextMs, x.callDeadlineMs);
     if (waitsForAnswer) {
       if (x.deadlineMs > 0) nextMs = Math.min(nextMs, x.deadlineMs);
     } else if (idleMs > 0) nextMs = Math.min(nextMs, x.lastByteMs + idleMs);

@@ -1,6 +1,7 @@
 /** The schema of a policy: timeouts, retries, balancing, ejection. */
 
 import { z } from "zod";
+import { grpcRetryNames } from "../../policies/retry.ts";
 import { choice, duration, name, notYet, number, rate, refuse, show, whole } from "./scalars.ts";
 
 const retryWords = [
@@ -9,16 +10,19 @@ const retryWords = [
   "refused-stream",
   "attempt-timeout",
 ] as const;
-const retryExpected = `${retryWords.join(", ")}, or a status from 400 to 599`;
+/** gRPC codes, as `policies/retry.ts` knows them. */
+const grpcWords = Object.values(grpcRetryNames);
+const retryExpected = `${retryWords.join(", ")}, a status from 400 to 599, or a gRPC code (${grpcWords.join(", ")})`;
 
 const retryOn = z
   .union([z.string(), z.number()], { error: retryExpected })
   .transform((value, ctx): string => {
     const word = String(value);
     if (/^[45]\d\d$/.test(word) || (retryWords as readonly string[]).includes(word)) return word;
+    if (grpcWords.includes(word)) return word;
     return refuse(ctx, `${show(value)} is not a reason to retry`, { expected: retryExpected });
   })
-  .meta({ examples: [...retryWords, 503] });
+  .meta({ examples: [...retryWords, 503, "unavailable"] });
 
 const retry = z
   .strictObject({
@@ -28,7 +32,7 @@ const retry = z
     }),
     on: z.array(retryOn, { error: "a list of reasons" }).optional().meta({
       description:
-        "What is tried again, when that is safe (nothing was sent, or the method is idempotent, or there is an idempotency-key; and the body can be replayed). Default: connect-failure, reset-before-response, refused-stream, 502, 503, 504.",
+        "What is tried again, when that is safe (nothing was sent, or the method is idempotent, or there is an idempotency-key; and the body can be replayed). A gRPC code is that of an answer of trailers only. Default: connect-failure, reset-before-response, refused-stream, 502, 503, 504.",
     }),
     backoff: z
       .strictObject({

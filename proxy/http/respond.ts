@@ -84,7 +84,7 @@ const EMPTY = Buffer.alloc(0);
 function answer(cause: Cause, req: RequestHead, id: string): OwnAnswer {
   const { code, status, detail } = cause;
   const entry = catalogue[code];
-  if (req.isGrpc) return grpcAnswer(cause, entry.grpc);
+  if (req.isGrpc) return grpcAnswer(cause, entry.grpc, grpcType(req));
   const html = wantsHtml(req);
   const text = html
     ? page(status, entry.title, detail, code, id)
@@ -113,9 +113,20 @@ function answer(cause: Cause, req: RequestHead, id: string): OwnAnswer {
   return { head, body, code };
 }
 
-function grpcAnswer(cause: Cause, status: number): OwnAnswer {
+/** Trailers of a gRPC answer that ends with an error of ours. */
+export function grpcLines(status: number, detail: string): string {
+  return `grpc-status: ${status}\r\ngrpc-message: ${encodeURIComponent(detail)}\r\n`;
+}
+
+/** gRPC-Web callers read their own type alone. */
+function grpcType(req: RequestHead): string {
+  const type = req.headers.get("content-type")!;
+  return /^application\/grpc-web[\w+.-]*/.exec(type)?.[0] ?? "application/grpc";
+}
+
+function grpcAnswer(cause: Cause, status: number, type: string): OwnAnswer {
   const head = ownHead(200, EMPTY, "error");
-  head.headers.append("content-type", "application/grpc");
+  head.headers.append("content-type", type);
   head.headers.append("grpc-status", String(status));
   head.headers.append("grpc-message", encodeURIComponent(cause.detail));
   head.headers.append("proxy-status", proxyStatus(cause.code, cause.detail));

@@ -69,6 +69,8 @@ export interface OutgoingRequest {
 export interface UpstreamStream {
   /** True when an earlier request used the connection: its endpoint may be closing it at this moment. */
   readonly isReused: boolean;
+  /** True when the endpoint can say that it did nothing with a request whose bytes it has got: the body is kept for that. */
+  readonly mayRefuse: boolean;
   /** Starts the request, once; its body follows by {@link write} and {@link end} unless its framing is `none`. */
   send(sink: ResponseSink, request: OutgoingRequest): void;
   /** False: stop until `onUpstreamReady`. Bytes are copied or written before it returns. */

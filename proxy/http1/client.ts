@@ -72,6 +72,9 @@ export class ClientConnection extends Timed implements TransportHandler, Upstrea
     return this.requests > 1;
   }
 
+  /** An HTTP/1.1 endpoint has no word for that. */
+  readonly mayRefuse = false;
+
   /** True when a request can be sent now. */
   get isUsable(): boolean {
     return !this.transport.isClosed && !this.endpointEnded;

@@ -20,7 +20,7 @@ const EMPTY = Buffer.alloc(0);
 /** A stream of a {@link ClientSession}. */
 export class ClientStream implements UpstreamStream {
   readonly id: number;
-  readonly isReused = false;
+  readonly mayRefuse = true;
   method = "GET";
   hasHead = false;
   isOver = false;
@@ -40,6 +40,11 @@ export class ClientStream implements UpstreamStream {
   private endSent = false;
   private trailers = "";
   private isHeldBack = false;
+
+  /** A session that has served before may be closing at this moment, and its GOAWAY be on the way. */
+  get isReused(): boolean {
+    return this.id > 1;
+  }
 
   constructor(session: ClientSession, id: number, sendWindow: number) {
     this.session = session;
@@ -112,9 +117,11 @@ export class ClientStream implements UpstreamStream {
   }
 
   private writeData(chunk: Buffer, start: number, end: number, ends: boolean): void {
+    const { session } = this;
     this.sendWindow -= end - start;
-    this.session.sendWindow -= end - start;
-    const { output, maxFrame } = this.session;
+    session.sendWindow -= end - start;
+    session.empty = 0;
+    const { output, maxFrame } = session;
     output.data(
       this.id,
       chunk,
@@ -170,7 +177,8 @@ export class ClientStream implements UpstreamStream {
       return;
     }
     this.hasHead = true;
-    this.lengthLeft = head.framing === "length" ? head.contentLength : -1;
+    this.lengthLeft =
+      head.framing === "none" ? 0 : head.framing === "length" ? head.contentLength : -1;
     sink.onHead(head);
     if (ends && this.sink === sink) this.complete("");
     this.sink?.onTurnEnd();
@@ -184,7 +192,8 @@ export class ClientStream implements UpstreamStream {
     const length = end - start;
     if (this.lengthLeft >= 0) {
       this.lengthLeft -= length;
-      if (this.lengthLeft < 0) return this.malformed("a body longer than its Content-Length");
+      if (this.lengthLeft < 0)
+        return this.malformed("a body longer than its Content-Length, or where none may be");
     }
     if (length > 0) this.sink!.onResponseData(buf.subarray(start, end));
     if (this.isPaused && !ends) this.unconsumed += counted;

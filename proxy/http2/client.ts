@@ -40,8 +40,10 @@ import { FrameOutput } from "./output.ts";
 const responseLimits: HeadLimits = { headerBytes: 80 * 1024, headerCount: 200 };
 /** Requests at once on one connection, whatever the endpoint would allow. */
 const MAX_STREAMS = 256;
-/** Frames in a row that carry nothing; more is a flood. */
+/** Frames that carry nothing, in a row and within a second; more is a flood. */
 const EMPTY_LIMIT = 1000;
+/** CONTINUATION frames of one head: with frames of a sensible size its limit in bytes comes first. */
+const CONTINUATION_LIMIT = 64;
 
 /** Who keeps connections. */
 export interface SessionOwner {
@@ -80,11 +82,14 @@ export class ClientSession extends Timed implements TransportHandler, FrameSink 
   private settled = false;
   private closing = false;
   private dead = false;
-  private empty = 0;
+  /** Frames in a row that brought nothing; zero again when bytes move in either direction. */
+  empty = 0;
+  private emptySinceMs = 0;
   /** A header block that goes on in CONTINUATION frames. */
   private block: Buffer | null = null;
   private blockStream = 0;
   private blockFlags = 0;
+  private blockParts = 0;
 
   constructor(
     transport: Transport,
@@ -297,8 +302,10 @@ export class ClientSession extends Timed implements TransportHandler, FrameSink 
       case FrameType.continuation:
         return this.onContinuation(flags, id, buf, start, end);
       case FrameType.rstStream:
-        if (end - start !== 4 || id === 0)
-          return this.fail(ErrorCode.frameSizeError, "a malformed RST_STREAM");
+        if (end - start !== 4)
+          return this.fail(ErrorCode.frameSizeError, "an RST_STREAM that is not of four bytes");
+        if (this.isIdle(id))
+          return this.fail(ErrorCode.protocolError, `RST_STREAM of ${id}, which was never opened`);
         this.streams.get(id)?.wasReset(readUint32(buf, start));
         return true;
       case FrameType.settings:
@@ -306,7 +313,7 @@ export class ClientSession extends Timed implements TransportHandler, FrameSink 
       case FrameType.ping:
         return this.onPing(flags, id, buf, start, end);
       case FrameType.goaway:
-        return this.onGoaway(buf, start, end);
+        return this.onGoaway(id, buf, start, end);
       case FrameType.windowUpdate:
         return this.onWindowUpdate(id, buf, start, end);
       case FrameType.pushPromise:
@@ -316,9 +323,20 @@ export class ClientSession extends Timed implements TransportHandler, FrameSink 
     }
   }
 
+  /** RFC 9113 section 5.1: nothing but a push, which is off, could open it. */
+  private isIdle(id: number): boolean {
+    return (id & 1) === 0 || id >= this.nextId;
+  }
+
   /** True until too many frames in a row bring nothing. */
   private counts(what: string): boolean {
-    return ++this.empty <= EMPTY_LIMIT || this.fail(ErrorCode.enhanceYourCalm, what);
+    if (++this.empty <= EMPTY_LIMIT) return true;
+    // keep-alive PINGs over hours are no flood
+    const nowMs = performance.now();
+    const isFlood = nowMs - this.emptySinceMs < 1000;
+    this.emptySinceMs = nowMs;
+    this.empty = 0;
+    return !isFlood || this.fail(ErrorCode.enhanceYourCalm, what);
   }
 
   private onDataFrame(flags: number, id: number, buf: Buffer, start: number, end: number): boolean {
@@ -335,7 +353,7 @@ export class ClientSession extends Timed implements TransportHandler, FrameSink 
     }
     const stream = this.streams.get(id);
     if (stream === undefined) {
-      if (id >= this.nextId)
+      if (this.isIdle(id))
         return this.fail(ErrorCode.protocolError, "DATA on a stream that was never opened");
       const granted = this.received.consume(length);
       if (granted > 0) this.output.short(typeWith(FrameType.windowUpdate, 0), 0, granted);
@@ -349,7 +367,7 @@ export class ClientSession extends Timed implements TransportHandler, FrameSink 
   }
 
   private onHeaders(flags: number, id: number, buf: Buffer, start: number, end: number): boolean {
-    if (id === 0 || (id & 1) === 0 || id >= this.nextId)
+    if (this.isIdle(id))
       return this.fail(ErrorCode.protocolError, `HEADERS on stream ${id}, which is not open`);
     let to = end;
     if ((flags & Flag.padded) !== 0) {
@@ -362,6 +380,7 @@ export class ClientSession extends Timed implements TransportHandler, FrameSink 
     this.block = Buffer.from(buf.subarray(start, to));
     this.blockStream = id;
     this.blockFlags = flags;
+    this.blockParts = 0;
     return true;
   }
 
@@ -374,7 +393,8 @@ export class ClientSession extends Timed implements TransportHandler, FrameSink 
   ): boolean {
     if (this.block === null)
       return this.fail(ErrorCode.protocolError, "a CONTINUATION without HEADERS");
-    if (end === start && !this.counts("an endless row of empty CONTINUATION frames")) return false;
+    if (++this.blockParts > CONTINUATION_LIMIT)
+      return this.fail(ErrorCode.enhanceYourCalm, "a head in too many CONTINUATION frames");
     const block = Buffer.concat([this.block, buf.subarray(start, end)]);
     if (block.length > responseLimits.headerBytes)
       return this.fail(ErrorCode.enhanceYourCalm, "a head that does not end");
@@ -475,7 +495,8 @@ export class ClientSession extends Timed implements TransportHandler, FrameSink 
     return true;
   }
 
-  private onGoaway(buf: Buffer, start: number, end: number): boolean {
+  private onGoaway(id: number, buf: Buffer, start: number, end: number): boolean {
+    if (id !== 0) return this.fail(ErrorCode.protocolError, "a GOAWAY on a stream");
     if (end - start < 8) return this.fail(ErrorCode.frameSizeError, "a GOAWAY that is too short");
     const lastId = readUint31(buf, start);
     const code = readUint32(buf, start + 4);
@@ -501,6 +522,8 @@ export class ClientSession extends Timed implements TransportHandler, FrameSink 
       for (const stream of this.streams.values()) stream.pump();
       return true;
     }
+    if (this.isIdle(id))
+      return this.fail(ErrorCode.protocolError, `WINDOW_UPDATE of ${id}, which was never opened`);
     const stream = this.streams.get(id);
     if (stream === undefined) return true;
     stream.sendWindow += increment;

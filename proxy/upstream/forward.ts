@@ -13,7 +13,13 @@ import type { Endpoint } from "../service/endpoint.ts";
 import type { Service, TryOutcome } from "../service/service.ts";
 import type { Policy } from "../snapshot.ts";
 import { canFinish } from "../../policies/timeout.ts";
-import { backoffMs, isIdempotent, judgeRetry, type FailureKind } from "../../policies/retry.ts";
+import {
+  backoffMs,
+  grpcRetryNames,
+  isIdempotent,
+  judgeRetry,
+  type FailureKind,
+} from "../../policies/retry.ts";
 import { poolOf } from "./endpoint-pool.ts";
 
 /** Body bytes kept for another try; more, and the request is sent once (Linkerd keeps as much). */
@@ -72,7 +78,7 @@ export class Forward extends Timed implements ResponseSink, Forwarding {
   /** Request bytes at hand for the next try; null once they are gone. */
   private kept: Buffer[] | null = [];
   private keptBytes = 0;
-  private readonly keepForRetry: boolean;
+  private keepForRetry: boolean;
   private bodyDone: boolean;
   private trailers = "";
   private callerPaused = false;
@@ -250,6 +256,8 @@ export class Forward extends Timed implements ResponseSink, Forwarding {
     const { req } = x;
     const { target, authority, drop, extra } = head;
     const fields = this.attemptFields ?? req.headers;
+    if (connection.mayRefuse && this.policy.retry.attempts > 0)
+      this.keepForRetry = req.contentLength <= REPLAY_BYTES;
     connection.send(this, { req, fields, target, authority, drop, extra });
     if (req.framing === "none") return;
     const kept = this.kept;
@@ -320,8 +328,10 @@ export class Forward extends Timed implements ResponseSink, Forwarding {
     const nowMs = x.env.now();
     if (this.slot !== -1) x.env.wheel.disarm(this);
     const { status } = head;
-    this.report(status >= 500 ? "failure" : "success", nowMs);
+    const grpc = trailersOnlyStatus(head);
+    this.report(status >= 500 || isGrpcFailure(grpc) ? "failure" : "success", nowMs);
     x.env.metrics.attempt(this.service.name, this.endpoint!.address, statusClass(status));
+    if (grpc > 0 && this.retriesGrpc(head, grpc, nowMs)) return;
     if (status >= 500 || x.chain?.attemptResult != null) {
       if (status === 503) this.askedToWaitMs = retryAfterMs(head.headers);
       const advice = this.advice(status, null, nowMs);
@@ -337,6 +347,21 @@ export class Forward extends Timed implements ResponseSink, Forwarding {
     this.phase = "answering";
     this.kept = null;
     this.answers.onHead(x, head);
+  }
+
+  /** gRFC A6: an answer of trailers only may be tried again by its code, and its server may ask for it or forbid it. */
+  private retriesGrpc(head: ResponseHead, status: number, nowMs: number): boolean {
+    const pushback = head.headers.get("grpc-retry-pushback-ms");
+    const asked = pushback !== undefined && /^\d{1,9}$/.test(pushback);
+    if (pushback !== undefined && !asked) return false;
+    const advice = this.advice(head.status, null, nowMs);
+    this.askedToWaitMs = asked ? Number(pushback) : 0;
+    // a server that asks for another try has not acted on this one
+    if (!this.mayRetry("grpc-status", status, asked, advice, nowMs)) return false;
+    releaseArrays(head.headers);
+    this.dropAttempt();
+    this.retry(`grpc-${grpcRetryNames[status] ?? status}`, nowMs);
+    return true;
   }
 
   onResponseData(chunk: Buffer): void {
@@ -478,6 +503,18 @@ function statusClass(status: number): string {
 function retryAfterMs(fields: Fields): number {
   const value = fields.get("retry-after");
   return value !== undefined && /^\d{1,6}$/.test(value) ? Number(value) * 1000 : 0;
+}
+
+/** `grpc-status` of an answer that is nothing but a head; -1: it is another kind of answer. */
+function trailersOnlyStatus(head: ResponseHead): number {
+  if (head.status !== 200 || head.framing !== "length" || head.contentLength !== 0) return -1;
+  const status = head.headers.get("grpc-status");
+  return status !== undefined && /^\d{1,2}$/.test(status) ? Number(status) : -1;
+}
+
+/** Codes that speak against the endpoint (Linkerd's list): unknown, deadline, internal, unavailable, data loss. */
+function isGrpcFailure(status: number): boolean {
+  return status === 2 || status === 4 || status === 13 || status === 14 || status === 15;
 }
 
 /** True when a field of that kind was received. */

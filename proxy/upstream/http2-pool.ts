@@ -77,11 +77,11 @@ export class Http2Pool implements UpstreamPool, SessionOwner {
     this.dialling = this.env.dial(target, { timeoutMs }, (error, transport) => {
       this.dialling = null;
       if (transport === null) return this.settle(error!);
-      this.connected(transport, target);
+      this.connected(transport, target, timeoutMs);
     });
   }
 
-  private connected(transport: Transport, target: DialTarget): void {
+  private connected(transport: Transport, target: DialTarget, timeoutMs: number): void {
     const alpn = target.tls === null ? null : (transport.socket as TLSSocket).alpnProtocol;
     if (target.tls !== null && alpn !== "h2") {
       if (!this.isAuto) {
@@ -99,7 +99,10 @@ export class Http2Pool implements UpstreamPool, SessionOwner {
     this.sessions.push(session);
     // over plain TCP an endpoint has to show that it took the preface, before anything is lost on it
     if (this.learned === "http2" || alpn === "h2") this.serve(session);
-    else this.untold = session;
+    else {
+      this.untold = session;
+      this.env.wheel.arm(session, this.env.now() + timeoutMs);
+    }
   }
 
   onSettled(session: ClientSession): void {
@@ -159,6 +162,8 @@ export class Http2Pool implements UpstreamPool, SessionOwner {
   }
 
   onDue(session: ClientSession, nowMs: number): void {
+    // it swallowed the preface and says nothing: onGone makes HTTP/1.1 of it
+    if (session === this.untold) return session.close();
     if (session.active === 0 && nowMs - session.idleSinceMs >= IDLE_MS) return session.close();
     const since = session.active === 0 ? session.idleSinceMs : nowMs;
     this.env.wheel.arm(session, since + IDLE_MS);

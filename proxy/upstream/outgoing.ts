@@ -2,11 +2,12 @@
 
 import type { Exchange } from "../exchange.ts";
 import { Kind } from "../http/fields.ts";
+import { GrpcWebCaller } from "../http/grpc-web.ts";
 import { traceparentFromB3 } from "../http/b3.ts";
 import { changeTarget } from "../route/rewrite.ts";
 import { hopByHop } from "../http1/serialise.ts";
 import { hasKind, type OutgoingHead } from "./forward.ts";
-import { parseGrpcTimeout, parseTimeoutMs } from "../../policies/timeout.ts";
+import { formatGrpcTimeout, parseGrpcTimeout, parseTimeoutMs } from "../../policies/timeout.ts";
 
 /** Per drop table of a trust: the same with hop-by-hop fields, and with those that are written anew. */
 const dropTables = new Map<Uint8Array, Uint8Array>();
@@ -43,8 +44,8 @@ export function outgoingHead(x: Exchange): OutgoingHead | null {
     const parent = hasKind(fields, Kind.b3) ? traceparentFromB3(fields) : null;
     extra += `traceparent: ${parent ?? `00-${traceIdOf(x)}-${env.newId().slice(16)}-00`}\r\n`;
   }
-  if (te(x)) extra += "te: trailers\r\n";
-  if (x.deadlineMs > 0 && x.isTrusted) extra += deadlineLines(x);
+  if (te(x) || x.downstream instanceof GrpcWebCaller) extra += "te: trailers\r\n";
+  if ((x.deadlineMs > 0 || x.timeoutMs > 0) && x.isTrusted) extra += deadlineLines(x);
   // the built-in authn plugins have written it themselves
   if (x.consumer !== null && !fields.isReplaced("x-weft-consumer"))
     extra += `x-weft-consumer: ${safeValue(x.consumer.name)}\r\n`;
@@ -72,14 +73,25 @@ export function safeValue(text: string): string {
 
 /** What is left, in each dialect that the caller used, and in ours. */
 function deadlineLines(x: Exchange): string {
-  const leftMs = Math.max(1, Math.floor(x.deadlineMs - x.env.now()));
+  const nowMs = x.env.now();
+  // the time for an answer runs from the end of the request, which may be still to come
+  let left = x.deadlineMs > 0 ? x.deadlineMs - nowMs : x.timeoutMs;
+  if (x.callDeadlineMs > 0) left = Math.min(left, x.callDeadlineMs - nowMs);
+  const leftMs = Math.max(1, Math.floor(left));
   const { headers } = x.req;
   let out = `x-request-timeout-ms: ${leftMs}\r\n`;
   if (headers.has("x-envoy-expected-rq-timeout-ms"))
     out += `x-envoy-expected-rq-timeout-ms: ${leftMs}\r\n`;
-  if (hasKind(headers, Kind.grpcTimeout))
-    out += `grpc-timeout: ${Math.min(leftMs, 99_999_999)}m\r\n`;
+  if (hasKind(headers, Kind.grpcTimeout)) out += `grpc-timeout: ${formatGrpcTimeout(leftMs)}\r\n`;
   return out;
+}
+
+/** What a gRPC caller allows for a whole call, in ms; 0: nothing that is valid. */
+export function callTimeoutMs(x: Exchange): number {
+  const fields = x.req.headers;
+  for (let i = 0; i < fields.count; i++)
+    if (fields.kinds[i] === Kind.grpcTimeout) return parseGrpcTimeout(fields.valueAt(i)) ?? 0;
+  return 0;
 }
 
 /** The shortest time that a caller allows, in ms; 0: it names none that is valid. */
