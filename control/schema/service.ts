@@ -77,12 +77,10 @@ const service = z
       description:
         "Where the endpoints are learned: dns:, srv:, registry:, etcd:, consul:, kubernetes:.",
     }),
-    protocol: choice(["http1", "http2", "auto", "tcp"])
-      .prefault("http1")
-      .meta({
-        description:
-          "Spoken to the endpoints; auto asks each one; tcp is for services of tcp and tls listeners.",
-      }),
+    protocol: choice(["http1", "http2", "auto", "tcp"]).prefault("http1").meta({
+      description:
+        "Spoken to the endpoints; auto asks each one; tcp is for services of tcp and tls listeners.",
+    }),
     tls: tls
       .optional()
       .meta({ description: "Speaks TLS to the endpoints; {} is enough for a public name." }),

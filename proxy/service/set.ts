@@ -34,6 +34,8 @@ export class ServiceSet {
   private readonly options: ServiceSetOptions;
   private readonly env: ServiceEnv;
   private readonly now: () => number;
+  /** What to add to the shared clock for milliseconds since 1970. */
+  private epochMs = 0;
 
   constructor(options: ServiceSetOptions) {
     const { shared, metrics, observer } = options;
@@ -84,8 +86,12 @@ export class ServiceSet {
   states(service: string): EndpointState[] {
     const found = this.live.get(service);
     if (found === undefined) return [];
-    const epochMs = Date.now() - (this.now() + this.env.offsetMs);
-    return found.endpoints.map((endpoint) => endpoint.state(found.spec.health !== null, epochMs));
+    const seenMs = Date.now() - (this.now() + this.env.offsetMs);
+    // kept over small differences, so that a moment is shown the same whenever somebody asks
+    if (Math.abs(seenMs - this.epochMs) > 500) this.epochMs = seenMs;
+    return found.endpoints.map((endpoint) =>
+      endpoint.state(found.spec.health !== null, this.epochMs),
+    );
   }
 
   /** Writes `weft_endpoint_healthy`; in the main thread, before each scrape. */

@@ -103,7 +103,16 @@ describe("a file with everything in it", () => {
     const { config } = result;
     assert.deepEqual(config.gateway, {
       listeners: [
-        { name: "web", host: null, port: 8080, tls: null, proxyProtocol: false },
+        {
+          name: "web",
+          host: null,
+          port: 8080,
+          protocol: "http",
+          tls: null,
+          proxyProtocol: false,
+          to: null,
+          sni: null,
+        },
         {
           name: "secure",
           host: "127.0.0.1",
@@ -112,7 +121,10 @@ describe("a file with everything in it", () => {
             certificates: [{ cert: join(path, "certs/api.crt"), key: join(path, "certs/api.key") }],
             clientAuth: { ca: join(path, "certs/clients.crt"), mode: "optional" },
           },
+          protocol: "http",
           proxyProtocol: false,
+          to: null,
+          sni: null,
         },
       ],
       trustedHops: 1,

@@ -3,7 +3,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 
 /** How long a test waits for something before it fails, in milliseconds. Generous: a busy machine is not a bug. */
-export const patienceMs = Number(process.env["WEFT_TEST_PATIENCE_MS"] ?? 15_000);
+export const patienceMs = Number(process.env["WEFT_TEST_PATIENCE_MS"] ?? 30_000);
 
 /**
  * Asks `probe` until it gives something other than undefined, false or null, and returns that.
