@@ -7,7 +7,7 @@ import { readFile, realpath } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 
 export interface WatchOptions {
-  /** Quiet time after an event before files are read, milliseconds. Default 100: an editor writes in several steps. */
+  /** Quiet time after an event before files are read, milliseconds. Default 30: an editor writes in several steps. */
   readonly debounceMs?: number;
   /** Files are read this often even without an event, milliseconds. Default 5000: network folders send none. */
   readonly pollMs?: number;
@@ -56,7 +56,7 @@ class FileWatch implements Watch {
 
   constructor(onChange: (changed: readonly string[]) => void, options: WatchOptions) {
     this.#onChange = onChange;
-    this.#debounceMs = options.debounceMs ?? 100;
+    this.#debounceMs = options.debounceMs ?? 30;
     this.#poll = setInterval(() => void this.check(), options.pollMs ?? 5000);
     this.#poll.unref();
   }
@@ -112,7 +112,7 @@ class FileWatch implements Watch {
     const old = this.#digests.get(file);
     if (digest === null && old !== null && old !== undefined && !this.#missing.has(file)) {
       this.#missing.add(file);
-      this.#schedule(this.#debounceMs * 5);
+      this.#schedule(this.#debounceMs * 15);
       return false;
     }
     this.#missing.delete(file);
