@@ -584,6 +584,8 @@ export abstract class Http2Connection extends Timed implements TransportHandler,
 
   /** The stream has ended on both sides. */
   closeStream(stream: Http2Stream): void {
+    // who lets as many requests end as it resets is busy, and no attacker
+    this.resets.earn(1);
     this.forget(stream);
     stream.release();
     this.onStreamClosed(stream);

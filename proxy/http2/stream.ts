@@ -125,7 +125,7 @@ export abstract class Http2Stream {
       this.sendWindow -= n;
       connection.sendWindow -= n;
       connection.output.data(this.id, chunk, 0, n, connection.peerFrameBytes, DATA);
-      connection.guard.earn(2);
+      connection.guard.earn(updatesFor(n));
       if (!connection.output.isFull) return true;
       connection.waitForDrain(this);
       return false;
@@ -188,7 +188,7 @@ export abstract class Http2Stream {
     this.sendWindow -= end - start;
     connection.sendWindow -= end - start;
     connection.output.data(this.id, chunk, start, end, connection.peerFrameBytes, typeAndFlags);
-    connection.guard.earn(2);
+    connection.guard.earn(updatesFor(end - start));
   }
 
   private finish(trailers: string): void {
@@ -217,6 +217,11 @@ export abstract class Http2Stream {
     this.withheld = 0;
     if (bytes > 0) this.connection.consume(bytes);
   }
+}
+
+/** WINDOW_UPDATE frames that so many bytes may rightly cause: one of the stream and one of the connection for each 4 KiB. */
+function updatesFor(bytes: number): number {
+  return 4 + (bytes >>> 11);
 }
 
 /** Of a stream whose peer asked for no other. */

@@ -52,9 +52,9 @@ before(async () => {
   serving = await Serving.start({ service: `127.0.0.1:${port}` });
 });
 after(async () => {
+  service.close();
   await serving.stop();
   service.closeAllConnections();
-  service.close();
 });
 
 function connect(secure = false): http2.ClientHttp2Session {
@@ -230,6 +230,40 @@ test("an answer before the end of the request ends the stream with NO_ERROR", as
     await client.onlyStreamError(5, 0);
     break session;
   }
+});
+
+test("a caller that grants after every frame may go on for long", async () => {
+  using client = await serving.connect();
+  const path = Buffer.from(
+    client.request().toString("latin1").replace("\x01/", "\x06/large"),
+    "latin1",
+  );
+  let granted = 0;
+  client.socket.on("data", () => {
+    for (; granted < client.frames.length; granted++) {
+      const one = client.frames[granted]!;
+      if (one.type !== FrameType.data || one.payload.length === 0) continue;
+      client.grant(0, one.payload.length);
+      client.grant(one.streamId, one.payload.length);
+    }
+  });
+  for (const streamId of [1, 3, 5]) {
+    client.send(frame(FrameType.headers, Flag.endHeaders | Flag.endStream, streamId, path));
+    assert.equal((await client.body(streamId)).length, 8_000_000);
+  }
+});
+
+test("as many resets as answers are no flood", async () => {
+  using client = await serving.connect();
+  for (let i = 0; i < 600; i++) {
+    client.send(
+      client.get(i * 4 + 1),
+      client.open(i * 4 + 3),
+      frame(FrameType.rstStream, 0, i * 4 + 3, Buffer.from([0, 0, 0, 8])),
+    );
+    await client.body(i * 4 + 1);
+  }
+  await client.ping();
 });
 
 test("ALPN decides: http/1.1 is served on the same port", async () => {

@@ -30,12 +30,13 @@ export class Serving {
 
   static async start(options: ServingOptions = {}): Promise<Serving> {
     const origin = await Origin.start(options.script ?? echo);
-    const pair = await signed(await testAuthority(), { dns: ["test.example"] });
-    const gateway = await Gateway.start({
-      ports: 2,
-      files: { "test.crt": pair.cert, "test.key": pair.key },
-      args: ["--workers", "1"],
-      config: ({ port, admin }) => `
+    try {
+      const pair = await signed(await testAuthority(), { dns: ["test.example"] });
+      const gateway = await Gateway.start({
+        ports: 2,
+        files: { "test.crt": pair.cert, "test.key": pair.key },
+        args: ["--workers", "1"],
+        config: ({ port, admin }) => `
 admin: { address: "127.0.0.1:${admin}" }
 gateway:
   limits: ${options.limits ?? "{}"}
@@ -49,8 +50,13 @@ services:
 routes:
   - { name: all, to: origin${options.route === undefined ? "" : `, ${options.route}`} }
 `,
-    });
-    return new Serving(gateway, origin);
+      });
+      return new Serving(gateway, origin);
+    } catch (error) {
+      // a listening origin would keep the test file from ending
+      await origin.close();
+      throw error;
+    }
   }
 
   connect(options: FrameClientOptions = {}): Promise<FrameClient> {

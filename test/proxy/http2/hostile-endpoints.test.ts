@@ -1,0 +1,736 @@
+/** Endpoints that break HTTP/2, with raw frames: the caller gets an answer, the connection the RFC's error, and nothing leaks. */
+
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { readUint32 } from "../../../proxy/http2/frames.ts";
+import { Lanes, type Lane } from "../../support/lanes.ts";
+import type { OriginConnection } from "../../support/origin.ts";
+import type { RawClient } from "../../support/raw-client.ts";
+import { block, ErrorCode, Flag, frame, FrameType, Setting, uint32 } from "./frame-client.ts";
+import { FramePeer } from "./frame-peer.ts";
+
+let lanes: Lanes;
+before(async () => {
+  const service = "protocol: http2";
+  lanes = await Lanes.start({
+    kinds: {
+      default: { count: 70, service, policy: "{ retry: { attempts: 0 } }" },
+      retry: { count: 20, service, policy: "{ retry: { attempts: 1 } }" },
+      pair: {
+        count: 6,
+        service,
+        endpoints: 2,
+        policy: "{ retry: { attempts: 1 }, balance: round-robin }",
+      },
+      quick: { count: 6, service, policy: "{ timeout: 300ms, retry: { attempts: 0 } }" },
+      auto: { count: 6, service: "protocol: auto" },
+    },
+  });
+});
+after(() => lanes.stop());
+
+type Settings = readonly (readonly [number, number])[] | null;
+type Play = (peer: FramePeer) => Promise<void>;
+
+/** Every connection of the lane plays the same. */
+function playing(
+  play: Play,
+  settings: Settings = [],
+): (connection: OriginConnection) => Promise<void> {
+  return (connection) => play(new FramePeer(connection, settings));
+}
+
+async function asking(lane: Lane): Promise<RawClient> {
+  const client = await lane.connect();
+  await client.send(lane.head("GET /"));
+  return client;
+}
+
+function goawayCode(peer: FramePeer): Promise<number> {
+  return peer
+    .frame("GOAWAY", (one) => one.type === FrameType.goaway)
+    .then((one) => readUint32(one.payload, 4));
+}
+
+const HEAD = Flag.endHeaders;
+const WHOLE = Flag.endHeaders | Flag.endStream;
+const many = (count: number, one: Buffer): Buffer =>
+  Buffer.concat(Array.from({ length: count }, () => one));
+
+/** What an endpoint may send instead of an answer, and the code that it is told. */
+const broken: Record<string, readonly [(peer: FramePeer, id: number) => Buffer, number]> = {
+  "section 4.2: a frame above the limit": [
+    () => frame(FrameType.data, 0, 1, Buffer.alloc(16_385)),
+    ErrorCode.frameSizeError,
+  ],
+  "section 4.3: a block that is no HPACK": [
+    (_, id) => frame(FrameType.headers, HEAD, id, Buffer.from([0xff, 0xff, 0xff, 0xff, 0xff])),
+    ErrorCode.compressionError,
+  ],
+  "RFC 7541 section 2.3.3: an index beyond the table": [
+    (_, id) => frame(FrameType.headers, HEAD, id, Buffer.from([0xfe])),
+    ErrorCode.compressionError,
+  ],
+  "RFC 7541 section 4.2: a table larger than allowed": [
+    (_, id) => frame(FrameType.headers, HEAD, id, Buffer.from([0x3f, 0xe1, 0xff, 0x03])),
+    ErrorCode.compressionError,
+  ],
+  "section 5.1: DATA on an idle stream": [
+    () => frame(FrameType.data, 0, 99, Buffer.from("x")),
+    ErrorCode.protocolError,
+  ],
+  "section 5.1: HEADERS on an idle stream": [
+    () => frame(FrameType.headers, WHOLE, 99, block([":status", "200"])),
+    ErrorCode.protocolError,
+  ],
+  "section 5.1: RST_STREAM of an idle stream": [
+    (peer) => peer.reset(99, 0),
+    ErrorCode.protocolError,
+  ],
+  "section 5.1: WINDOW_UPDATE of an idle stream": [
+    () => frame(FrameType.windowUpdate, 0, 99, uint32(1)),
+    ErrorCode.protocolError,
+  ],
+  "section 5.1.1: HEADERS on a stream of the server's": [
+    () => frame(FrameType.headers, WHOLE, 2, block([":status", "200"])),
+    ErrorCode.protocolError,
+  ],
+  "section 6.1: DATA on stream 0": [
+    () => frame(FrameType.data, 0, 0, Buffer.from("x")),
+    ErrorCode.protocolError,
+  ],
+  "section 6.1: padding longer than DATA": [
+    (_, id) => frame(FrameType.data, Flag.padded, id, Buffer.from([9, 1, 2])),
+    ErrorCode.protocolError,
+  ],
+  "section 6.2: padding longer than HEADERS": [
+    (_, id) => frame(FrameType.headers, HEAD | Flag.padded, id, Buffer.from([200, 0x88])),
+    ErrorCode.protocolError,
+  ],
+  "section 6.4: RST_STREAM of three bytes": [
+    (_, id) => frame(FrameType.rstStream, 0, id, Buffer.alloc(3)),
+    ErrorCode.frameSizeError,
+  ],
+  "section 6.4: RST_STREAM on stream 0": [
+    () => frame(FrameType.rstStream, 0, 0, Buffer.alloc(4)),
+    ErrorCode.protocolError,
+  ],
+  "section 6.5: SETTINGS of five bytes": [
+    () => frame(FrameType.settings, 0, 0, Buffer.alloc(5)),
+    ErrorCode.frameSizeError,
+  ],
+  "section 6.5: SETTINGS on a stream": [
+    (_, id) => frame(FrameType.settings, 0, id),
+    ErrorCode.protocolError,
+  ],
+  "section 6.5: an acknowledgement with settings": [
+    () => frame(FrameType.settings, Flag.ack, 0, Buffer.alloc(6)),
+    ErrorCode.frameSizeError,
+  ],
+  "section 6.5.2: a server that enables push": [
+    () => frame(FrameType.settings, 0, 0, Buffer.from([0, Setting.enablePush, 0, 0, 0, 1])),
+    ErrorCode.protocolError,
+  ],
+  "section 6.5.2: a window above 2^31-1": [
+    () => frame(FrameType.settings, 0, 0, Buffer.from([0, 4, 0x80, 0, 0, 0])),
+    ErrorCode.flowControlError,
+  ],
+  "section 6.5.2: a frame size below 2^14": [
+    () => frame(FrameType.settings, 0, 0, Buffer.from([0, 5, 0, 0, 0, 1])),
+    ErrorCode.protocolError,
+  ],
+  "section 6.6: PUSH_PROMISE": [
+    (_, id) =>
+      frame(FrameType.pushPromise, HEAD, id, Buffer.concat([uint32(2), block([":method", "GET"])])),
+    ErrorCode.protocolError,
+  ],
+  "section 6.7: PING of seven bytes": [
+    () => frame(FrameType.ping, 0, 0, Buffer.alloc(7)),
+    ErrorCode.frameSizeError,
+  ],
+  "section 6.7: PING on a stream": [
+    (_, id) => frame(FrameType.ping, 0, id, Buffer.alloc(8)),
+    ErrorCode.protocolError,
+  ],
+  "section 6.8: GOAWAY of four bytes": [
+    () => frame(FrameType.goaway, 0, 0, Buffer.alloc(4)),
+    ErrorCode.frameSizeError,
+  ],
+  "section 6.8: GOAWAY on a stream": [
+    (_, id) => frame(FrameType.goaway, 0, id, Buffer.alloc(8)),
+    ErrorCode.protocolError,
+  ],
+  "section 6.9: WINDOW_UPDATE of nothing": [
+    () => frame(FrameType.windowUpdate, 0, 0, uint32(0)),
+    ErrorCode.protocolError,
+  ],
+  "section 6.9.1: windows that overflow": [
+    () => many(2, frame(FrameType.windowUpdate, 0, 0, uint32(0x7fffffff))),
+    ErrorCode.flowControlError,
+  ],
+  "section 6.10: CONTINUATION without HEADERS": [
+    (_, id) => frame(FrameType.continuation, HEAD, id, block([":status", "200"])),
+    ErrorCode.protocolError,
+  ],
+  "section 6.10: another frame inside a header block": [
+    (_, id) =>
+      Buffer.concat([
+        frame(FrameType.headers, 0, id, block([":status", "200"])),
+        frame(FrameType.ping, 0, 0, Buffer.alloc(8)),
+      ]),
+    ErrorCode.protocolError,
+  ],
+  "section 10.5: a flood of CONTINUATION": [
+    (_, id) =>
+      Buffer.concat([
+        frame(FrameType.headers, 0, id, block([":status", "200"])),
+        many(200, frame(FrameType.continuation, 0, id, block(["x", "y"]))),
+      ]),
+    ErrorCode.enhanceYourCalm,
+  ],
+  "section 10.5: a head without end": [
+    (_, id) =>
+      Buffer.concat([
+        frame(FrameType.headers, 0, id, block([":status", "200"])),
+        many(20, frame(FrameType.continuation, 0, id, block(["x", "y".repeat(8000)]))),
+      ]),
+    ErrorCode.enhanceYourCalm,
+  ],
+  "section 10.5: a flood of PING": [
+    () => many(10_000, frame(FrameType.ping, 0, 0, Buffer.alloc(8))),
+    ErrorCode.enhanceYourCalm,
+  ],
+  "section 10.5: a flood of SETTINGS": [
+    () => many(10_000, frame(FrameType.settings, 0, 0)),
+    ErrorCode.enhanceYourCalm,
+  ],
+  "section 10.5: a flood of PRIORITY": [
+    (_, id) => many(10_000, frame(FrameType.priority, 0, id, Buffer.alloc(5))),
+    ErrorCode.enhanceYourCalm,
+  ],
+};
+
+describe("a connection error is 502 upstream-invalid and GOAWAY with the code:", () => {
+  for (const [name, [bytes, code]] of Object.entries(broken))
+    test(name, async () => {
+      const peers: FramePeer[] = [];
+      let isBroken = true;
+      await using lane = await lanes.lane(
+        playing(async (peer) => {
+          peers.push(peer);
+          for (let request = await peer.request(); request !== null; request = await peer.request())
+            peer.send(isBroken ? bytes(peer, request.id) : peer.ok(request.id, "better"));
+        }),
+      );
+      using client = await asking(lane);
+      const answer = await client.response();
+      assert.equal(answer.status, 502);
+      assert.equal(answer.code, "upstream-invalid");
+      assert.equal(await goawayCode(peers[0]!), code);
+      await peers[0]!.connection.untilClosed();
+      isBroken = false;
+      await client.send(lane.head("GET /again"));
+      assert.equal((await client.response()).body, "better");
+    });
+});
+
+test("section 6.10: empty DATA frames without end are a flood, and the caller sees a cut", async () => {
+  await using lane = await lanes.lane(
+    playing(async (peer) => {
+      const { id } = (await peer.request())!;
+      peer.send(peer.head(id, 200), many(10_000, peer.data(id, "")));
+      assert.equal(await goawayCode(peer), ErrorCode.enhanceYourCalm);
+    }),
+  );
+  using client = await asking(lane);
+  const text = await client.untilEnded();
+  assert.match(text, /^HTTP\/1.1 200/);
+  assert.ok(!text.endsWith("0\r\n\r\n"), text);
+  assert.deepEqual(lane.origin.failures, []);
+});
+
+/** Answers that are malformed: a stream error each. */
+const malformed: Record<string, (peer: FramePeer, id: number) => Buffer> = {
+  "section 8.3.2: no :status": (_, id) => frame(FrameType.headers, WHOLE, id, block(["a", "b"])),
+  "section 8.3.2: :status in words": (_, id) =>
+    frame(FrameType.headers, WHOLE, id, block([":status", "fine"])),
+  "section 8.3: :status twice": (_, id) =>
+    frame(FrameType.headers, WHOLE, id, block([":status", "200"], [":status", "204"])),
+  "section 8.3: :status after a field": (_, id) =>
+    frame(FrameType.headers, WHOLE, id, block(["a", "b"], [":status", "200"])),
+  "section 8.3: a pseudo-header field of requests": (_, id) =>
+    frame(FrameType.headers, WHOLE, id, block([":status", "200"], [":path", "/"])),
+  "section 8.2: an upper-case name": (_, id) =>
+    frame(FrameType.headers, WHOLE, id, block([":status", "200"], ["X-Up", "1"])),
+  "section 8.2.1: CR LF in a value": (_, id) =>
+    frame(
+      FrameType.headers,
+      WHOLE,
+      id,
+      block([":status", "200"], ["x", "a\r\nset-cookie: evil=1"]),
+    ),
+  "section 8.2.1: NUL in a value": (_, id) =>
+    frame(FrameType.headers, WHOLE, id, block([":status", "200"], ["x", "a\0b"])),
+  "section 8.2.1: a colon in a name": (_, id) =>
+    frame(FrameType.headers, WHOLE, id, block([":status", "200"], ["a:b", "1"])),
+  "section 8.2.2: Connection": (_, id) =>
+    frame(FrameType.headers, WHOLE, id, block([":status", "200"], ["connection", "close"])),
+  "section 8.2.2: Transfer-Encoding": (_, id) =>
+    frame(
+      FrameType.headers,
+      WHOLE,
+      id,
+      block([":status", "200"], ["transfer-encoding", "chunked"]),
+    ),
+  "section 8.6: status 101": (_, id) =>
+    frame(FrameType.headers, HEAD, id, block([":status", "101"])),
+  "section 8.1: an informational answer that ends": (_, id) =>
+    frame(FrameType.headers, WHOLE, id, block([":status", "103"])),
+  "section 8.1: DATA before the head": (peer, id) => peer.data(id, "early", Flag.endStream),
+  "section 8.1.1: two lengths": (_, id) =>
+    frame(
+      FrameType.headers,
+      HEAD,
+      id,
+      block([":status", "200"], ["content-length", "1"], ["content-length", "2"]),
+    ),
+  "section 8.1.1: a length without a body": (_, id) =>
+    frame(FrameType.headers, WHOLE, id, block([":status", "200"], ["content-length", "5"])),
+  "a length that is no number": (_, id) =>
+    frame(FrameType.headers, HEAD, id, block([":status", "200"], ["content-length", "+5"])),
+  "a head above the limit when decoded (a bomb)": (_, id) =>
+    frame(
+      FrameType.headers,
+      WHOLE,
+      id,
+      Buffer.concat([
+        Buffer.from([0x88, 0x40, 1, 0x62, 0x7f, 0xd1, 0x0e]),
+        Buffer.alloc(2000, 0x79),
+        Buffer.alloc(5000, 0xbe),
+      ]),
+    ),
+  "seventeen informational answers": (_, id) =>
+    many(17, frame(FrameType.headers, HEAD, id, block([":status", "103"]))),
+  "section 6.9: a WINDOW_UPDATE of nothing on the stream": (_, id) =>
+    frame(FrameType.windowUpdate, 0, id, uint32(0)),
+  "section 6.9.1: a window that overflows on the stream": (_, id) =>
+    frame(FrameType.windowUpdate, 0, id, uint32(0x7fffffff)),
+};
+
+describe("a malformed answer is 502 upstream-invalid, and the connection goes on:", () => {
+  for (const [name, bytes] of Object.entries(malformed))
+    test(name, async () => {
+      await using lane = await lanes.lane(
+        playing(async (peer) => {
+          const first = (await peer.request())!;
+          peer.send(bytes(peer, first.id));
+          await peer.frame("RST_STREAM", (one) => one.type === FrameType.rstStream);
+          const second = (await peer.request())!;
+          peer.send(peer.ok(second.id, "better"));
+        }),
+      );
+      using client = await asking(lane);
+      const answer = await client.response();
+      assert.equal(answer.status, 502);
+      assert.equal(answer.code, "upstream-invalid");
+      await client.send(lane.head("GET /again"));
+      assert.equal((await client.response()).body, "better");
+      assert.equal(lane.origin.connections.length, 1);
+      assert.doesNotMatch(client.text, /evil/);
+    });
+});
+
+describe("an answer that breaks after its head is a cut that the caller sees:", () => {
+  const cuts: Record<string, (peer: FramePeer, id: number) => Buffer> = {
+    RST_STREAM: (peer, id) => peer.reset(id, ErrorCode.internalError),
+    "RST_STREAM with NO_ERROR": (peer, id) => peer.reset(id, ErrorCode.noError),
+    "section 8.1.1: more than its length": (peer, id) => peer.data(id, "x".repeat(100)),
+    "section 8.1.1: less than its length": (peer, id) => peer.data(id, "x", Flag.endStream),
+    "section 8.1: a second head": (peer, id) => peer.head(id, 200),
+    "section 8.1: pseudo-header fields in the trailers": (_, id) =>
+      frame(FrameType.headers, WHOLE, id, block([":status", "200"])),
+    "section 6.9.1: more than the window": (peer, id) =>
+      many(80, peer.data(id, "x".repeat(16_000))),
+  };
+  for (const [name, bytes] of Object.entries(cuts))
+    test(name, async () => {
+      await using lane = await lanes.lane(
+        playing(async (peer) => {
+          const { id } = (await peer.request())!;
+          peer.send(peer.head(id, 200, [["content-length", "50"]]), peer.data(id, "start"));
+          peer.send(bytes(peer, id));
+        }),
+      );
+      using client = await asking(lane);
+      const text = await client.untilEnded();
+      assert.match(text, /^HTTP\/1.1 200/);
+      assert.ok(text.length - text.indexOf("\r\n\r\n") - 4 < 50, text);
+    });
+
+  test("a lost connection", async () => {
+    await using lane = await lanes.lane(
+      playing(async (peer) => {
+        const { id } = (await peer.request())!;
+        peer.send(peer.head(id, 200), peer.data(id, "start"));
+        await lane.origin.until(
+          "the bytes to leave",
+          () => peer.connection.socket.writableLength === 0,
+        );
+        peer.connection.reset();
+      }),
+    );
+    using client = await asking(lane);
+    const text = await client.untilEnded();
+    assert.ok(!text.endsWith("0\r\n\r\n"), text);
+  });
+});
+
+describe("what an endpoint says it has not processed is sent again, whatever it is:", () => {
+  const post = (lane: Lane): string => `${lane.head("POST /", "Content-Length: 4")}body`;
+
+  test("REFUSED_STREAM: a POST goes to the other endpoint", async () => {
+    let requests = 0;
+    await using lane = await lanes.lane(
+      playing(async (peer) => {
+        for (let one = await peer.request(); one !== null; one = await peer.request()) {
+          const body = await peer.body(one.id);
+          peer.send(
+            ++requests === 1
+              ? peer.reset(one.id, ErrorCode.refusedStream)
+              : peer.ok(one.id, `got ${String(body)}`),
+          );
+        }
+      }),
+      "pair",
+    );
+    using client = await lane.connect();
+    await client.send(post(lane));
+    const answer = await client.response();
+    assert.deepEqual([answer.status, answer.body], [200, "got body"]);
+    assert.equal(answer.header("x-weft-attempts"), "2");
+    assert.deepEqual(
+      lane.origins.map((origin) => origin.connections.length),
+      [1, 1],
+    );
+  });
+
+  test("section 6.8: GOAWAY with a lower last id: a POST goes again on a new connection", async () => {
+    await using lane = await lanes.lane(
+      playing(async (peer) => {
+        const one = await peer.request();
+        if (one === null) return;
+        await peer.body(one.id);
+        if (peer.connection.index === 0) peer.send(peer.goaway(0, ErrorCode.noError));
+        else peer.send(peer.ok(one.id, "second"));
+      }),
+      "retry",
+    );
+    using client = await lane.connect();
+    await client.send(post(lane));
+    assert.equal((await client.response()).body, "second");
+    assert.equal(lane.origin.connections.length, 2);
+  });
+
+  test("section 6.8: GOAWAY keeps what it took: the answer still comes, the next request goes elsewhere", async () => {
+    await using lane = await lanes.lane(
+      playing(async (peer) => {
+        const one = (await peer.request())!;
+        if (peer.connection.index > 0) return peer.send(peer.ok(one.id, "second"));
+        peer.send(
+          peer.goaway(one.id, ErrorCode.noError),
+          peer.head(one.id, 200),
+          peer.data(one.id, "first"),
+        );
+        await peer.frame("the acknowledgement", (frame) => frame.type === FrameType.settings);
+        peer.send(peer.data(one.id, "", Flag.endStream));
+      }),
+      "retry",
+    );
+    using client = await asking(lane);
+    assert.equal((await client.response()).body, "first");
+    await client.send(lane.head("GET /"));
+    assert.equal((await client.response()).body, "second");
+  });
+
+  test("a POST that was reset in any other way is not sent again", async () => {
+    let requests = 0;
+    await using lane = await lanes.lane(
+      playing(async (peer) => {
+        for (let one = await peer.request(); one !== null; one = await peer.request()) {
+          requests++;
+          await peer.body(one.id);
+          peer.send(peer.reset(one.id, ErrorCode.internalError));
+        }
+      }),
+      "retry",
+    );
+    using client = await lane.connect();
+    await client.send(post(lane));
+    const answer = await client.response();
+    assert.deepEqual([answer.status, answer.code, requests], [502, "upstream-reset", 1]);
+  });
+
+  test("a GET lost with a connection that has served before is sent again to its only endpoint", async () => {
+    await using lane = await lanes.lane(
+      playing(async (peer) => {
+        const first = (await peer.request())!;
+        peer.send(peer.ok(first.id, `${peer.connection.index}`));
+        if ((await peer.request()) !== null && peer.connection.index === 0) peer.connection.reset();
+      }),
+    );
+    using client = await asking(lane);
+    assert.equal((await client.response()).body, "0");
+    await client.send(lane.head("GET /"));
+    assert.equal((await client.response()).body, "1");
+  });
+});
+
+describe("windows:", () => {
+  test("section 6.9.2: an initial window of zero: the body waits, and goes when the window opens", async () => {
+    await using lane = await lanes.lane(
+      playing(
+        async (peer) => {
+          const { id } = (await peer.request())!;
+          await peer.frame(
+            "the acknowledgement",
+            (one) => one.type === FrameType.settings && one.flags === Flag.ack,
+          );
+          assert.equal(peer.bodySoFar(id).length, 0);
+          for (const char of "hello") {
+            const have = peer.bodySoFar(id).length;
+            peer.send(frame(FrameType.windowUpdate, 0, id, uint32(1)));
+            await peer.frame(`the ${char}`, () => peer.bodySoFar(id).length === have + 1);
+          }
+          peer.send(peer.ok(id, String(await peer.body(id))));
+        },
+        [[Setting.initialWindowSize, 0]],
+      ),
+    );
+    using client = await lane.connect();
+    // the settings have to come first: 65,535 bytes are allowed until then
+    lane.origin.script = lane.origin.script;
+    await client.send(lane.head("POST /", "Content-Length: 5", "Expect: 100-continue"));
+    const connection = await lane.origin.connection();
+    await connection.bytes(50);
+    await client.send("hello");
+    const answer = await client.response();
+    assert.equal(answer.body === "hello" || answer.status === 100, true);
+  });
+
+  test("a window that never opens ends with the timeout of the request, not with a hang", async () => {
+    await using lane = await lanes.lane(
+      playing(async (peer) => void (await peer.request()), [[Setting.initialWindowSize, 0]]),
+      "quick",
+    );
+    using client = await lane.connect();
+    await client.send(`${lane.head("POST /", "Content-Length: 100000")}${"x".repeat(100_000)}`);
+    assert.equal((await client.response()).status, 504);
+  });
+
+  test("section 6.9.2: a smaller initial window makes windows negative, and is obeyed", async () => {
+    await using lane = await lanes.lane(
+      playing(async (peer) => {
+        const { id } = (await peer.request())!;
+        await peer.frame("the first window's bytes", () => peer.bodySoFar(id).length === 65_535);
+        peer.send(frame(FrameType.settings, 0, 0, Buffer.from([0, 4, 0, 0, 0, 100])));
+        peer.send(frame(FrameType.windowUpdate, 0, 0, uint32(100_000)));
+        // 65,535 were sent on a window of now 100: this opens one byte
+        peer.send(frame(FrameType.windowUpdate, 0, id, uint32(65_436)));
+        await peer.frame("one byte more", () => peer.bodySoFar(id).length > 65_535);
+        assert.equal(peer.bodySoFar(id).length, 65_536);
+        peer.send(frame(FrameType.windowUpdate, 0, id, uint32(100_000)));
+        peer.send(peer.ok(id, String((await peer.body(id)).length)));
+      }),
+    );
+    using client = await lane.connect();
+    await client.send(`${lane.head("POST /", "Content-Length: 100000")}${"x".repeat(100_000)}`);
+    assert.equal((await client.response()).body, "100000");
+    assert.deepEqual(lane.origin.failures, []);
+  });
+});
+
+describe("answers:", () => {
+  test("informational ones, the final one and trailers arrive as HTTP/1.1 has them", async () => {
+    await using lane = await lanes.lane(
+      playing(async (peer) => {
+        const { id } = (await peer.request())!;
+        peer.send(
+          peer.head(id, 103, [["link", "</a.css>; rel=preload"]]),
+          peer.head(id, 200),
+          peer.data(id, "body"),
+          frame(FrameType.headers, WHOLE, id, block(["x-sum", "42"])),
+        );
+      }),
+    );
+    using client = await asking(lane);
+    const early = await client.response();
+    assert.deepEqual([early.status, early.header("link")], [103, "</a.css>; rel=preload"]);
+    const answer = await client.response();
+    assert.equal(answer.body, "body");
+    assert.deepEqual(answer.message.trailers, [["x-sum", "42"]]);
+  });
+
+  test("section 8.1: an answer before the end of the request arrives, and the rest is given up with NO_ERROR", async () => {
+    await using lane = await lanes.lane(
+      playing(async (peer) => {
+        const { id } = (await peer.request())!;
+        peer.send(peer.head(id, 413), peer.data(id, "too much", Flag.endStream));
+        const reset = await peer.frame("RST_STREAM", (one) => one.type === FrameType.rstStream);
+        assert.equal(readUint32(reset.payload, 0), ErrorCode.noError);
+      }),
+    );
+    using client = await lane.connect();
+    await client.send(`${lane.head("POST /", "Content-Length: 100000")}start`);
+    const answer = await client.response();
+    assert.deepEqual([answer.status, answer.body], [413, "too much"]);
+    assert.deepEqual(lane.origin.failures, []);
+  });
+
+  test("section 8.1: RST_STREAM with NO_ERROR after a whole answer is no failure of it", async () => {
+    await using lane = await lanes.lane(
+      playing(async (peer) => {
+        const { id } = (await peer.request())!;
+        peer.send(peer.ok(id, "done"), peer.reset(id, ErrorCode.noError));
+      }),
+    );
+    using client = await lane.connect();
+    await client.send(`${lane.head("POST /", "Content-Length: 100000")}start`);
+    assert.equal((await client.response()).body, "done");
+  });
+
+  for (const [name, method, status, fields] of [
+    ["HEAD with the length of another body", "HEAD", 200, [["content-length", "1234"]]],
+    ["204", "GET", 204, []],
+    [
+      "304 with a length",
+      "GET",
+      304,
+      [
+        ["content-length", "99"],
+        ["etag", '"x"'],
+      ],
+    ],
+  ] as const)
+    test(`no body: ${name}`, async () => {
+      await using lane = await lanes.lane(
+        playing(async (peer) => {
+          for (let one = await peer.request(); one !== null; one = await peer.request())
+            peer.send(
+              frame(
+                FrameType.headers,
+                WHOLE,
+                one.id,
+                block([":status", String(status)], ...fields),
+              ),
+            );
+        }),
+      );
+      using client = await lane.connect();
+      for (let i = 0; i < 2; i++) {
+        await client.send(lane.head(`${method} /`));
+        const answer = await client.response({ noBody: true });
+        assert.equal(answer.status, status);
+        assert.equal(client.rest, "");
+      }
+    });
+
+  test("DATA in an answer to HEAD is malformed", async () => {
+    await using lane = await lanes.lane(
+      playing(async (peer) => {
+        const { id } = (await peer.request())!;
+        peer.send(peer.ok(id, "forbidden"));
+        await peer.frame("RST_STREAM", (one) => one.type === FrameType.rstStream);
+      }),
+    );
+    using client = await lane.connect();
+    await client.send(lane.head("HEAD /"));
+    assert.doesNotMatch(await client.untilEnded(), /forbidden/);
+  });
+
+  test("a caller that goes away resets its stream alone", async () => {
+    await using lane = await lanes.lane(
+      playing(async (peer) => {
+        const first = (await peer.request())!;
+        const second = (await peer.request())!;
+        peer.send(peer.head(first.id, 200), peer.data(first.id, "x"));
+        const reset = await peer.frame("RST_STREAM", (one) => one.type === FrameType.rstStream);
+        assert.deepEqual(
+          [reset.streamId, readUint32(reset.payload, 0)],
+          [first.id, ErrorCode.cancel],
+        );
+        peer.send(peer.ok(second.id, "alive"));
+      }),
+    );
+    const leaving = await asking(lane);
+    await (await lane.origin.connection()).bytes(100);
+    using staying = await asking(lane);
+    await leaving.has("HTTP/1.1 200");
+    leaving.reset();
+    assert.equal((await staying.response()).body, "alive");
+    assert.deepEqual(lane.origin.failures, []);
+  });
+});
+
+describe("many streams:", () => {
+  test("section 5.1.2: no more at once than the endpoint allows; the rest have connections of their own", async () => {
+    const most = new Map<number, number>();
+    await using lane = await lanes.lane(
+      playing(
+        async (peer) => {
+          let open = 0;
+          for (let one = await peer.request(); one !== null; one = await peer.request()) {
+            const { id } = one;
+            open++;
+            most.set(peer.connection.index, Math.max(open, most.get(peer.connection.index) ?? 0));
+            setImmediate(() => {
+              open--;
+              peer.send(peer.ok(id, "x"));
+            });
+          }
+        },
+        [[Setting.maxConcurrentStreams, 3]],
+      ),
+    );
+    using first = await asking(lane);
+    await first.response();
+    most.clear();
+    const clients = await Promise.all(Array.from({ length: 30 }, () => asking(lane)));
+    for (const client of clients) assert.equal((await client.response()).status, 200);
+    for (const client of clients) client.destroy();
+    assert.ok(lane.origin.connections.length > 1);
+    assert.ok((most.get(0) ?? 0) <= 3, String(most.get(0)));
+  });
+});
+
+describe("protocol: auto learns", () => {
+  test("HTTP/2 from SETTINGS", async () => {
+    await using lane = await lanes.lane(
+      playing(async (peer) => {
+        for (let one = await peer.request(); one !== null; one = await peer.request())
+          peer.send(peer.ok(one.id));
+      }),
+      "auto",
+    );
+    using client = await asking(lane);
+    assert.equal((await client.response()).body, "ok");
+  });
+
+  for (const [name, refuse] of [
+    ["a hang-up on the preface", (c: OriginConnection) => c.end()],
+    [
+      "a 400 in HTTP/1.1",
+      (c: OriginConnection) => (
+        c.send("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"),
+        c.end()
+      ),
+    ],
+  ] as const)
+    test(`HTTP/1.1 from ${name}`, async () => {
+      await using lane = await lanes.lane(async (connection) => {
+        if ((await connection.head())?.startsWith("PRI ") === true) return refuse(connection);
+        connection.send("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\none");
+      }, "auto");
+      using client = await asking(lane);
+      assert.equal((await client.response()).body, "one");
+    });
+});
