@@ -33,7 +33,7 @@ const builtIns: Readonly<Record<string, Load>> = {
 export const builtInNames: readonly string[] = Object.keys(builtIns);
 
 /** Names that are promised and not built yet: a configuration that uses one is told so. */
-export const futureNames: readonly string[] = ["http-signature", "validate", "cache"];
+export const futureNames: readonly string[] = ["http-signature", "cache"];
 
 /** The definition of a built-in; null: no such name. */
 export async function loadBuiltIn(name: string): Promise<AnyPlugin | null> {
