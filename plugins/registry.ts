@@ -18,6 +18,7 @@ const builtIns: Readonly<Record<string, Load>> = {
   "api-key": () => import("./api-key.ts"),
   "basic-auth": () => import("./basic-auth.ts"),
   mtls: () => import("./mtls.ts"),
+  "http-signature": () => import("./http-signature.ts"),
   oidc: () => import("./oidc.ts"),
   acl: () => import("./acl.ts"),
   "ext-authz": () => import("./ext-authz.ts"),
@@ -25,6 +26,7 @@ const builtIns: Readonly<Record<string, Load>> = {
   "rate-limit": () => import("./rate-limit.ts"),
   quota: () => import("./quota.ts"),
   concurrency: () => import("./concurrency.ts"),
+  cache: () => import("./cache.ts"),
   validate: () => import("./validate.ts"),
   headers: () => import("./headers.ts"),
 };
