@@ -26,7 +26,8 @@ export interface TokenKeys {
   close(): void;
 }
 
-interface KeyOptions {
+/** Where keys may come from. */
+export interface KeyOptions {
   readonly issuer?: string | string[] | undefined;
   readonly jwks?: string | undefined;
   readonly keys?: readonly (string | Record<string, unknown>)[] | undefined;

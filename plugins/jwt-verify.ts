@@ -6,13 +6,16 @@ import type { ClaimSet } from "./jwt-claims.ts";
 import type { VerifyKey } from "./jwt-keys.ts";
 import type { TokenKeys } from "./jwt-sources.ts";
 
-/** The token is refused; `isAway`: perhaps wrongly, the source of the keys does not answer. */
+/** The token is refused: `away`: perhaps wrongly, the source of the keys does not answer; `forged`: whatever the time, while the keys are the same. */
 export class TokenError extends Error {
-  readonly isAway: boolean;
-  constructor(message: string, isAway = false) {
+  readonly kind: "refused" | "away" | "forged";
+  constructor(message: string, kind: TokenError["kind"] = "refused") {
     super(message);
     this.name = "TokenError";
-    this.isAway = isAway;
+    this.kind = kind;
+  }
+  get isAway(): boolean {
+    return this.kind === "away";
   }
 }
 
@@ -44,7 +47,7 @@ export async function verifyToken(
       await lookUp;
       able = candidates(keys.keys, alg, kid);
       if (able.length === 0 && keys.awayReason !== null)
-        throw new TokenError("the keys are not at hand", true);
+        throw new TokenError("the keys are not at hand", "away");
     }
   }
   if (able.length === 0) throw new TokenError("no key is known for this token");
@@ -52,7 +55,7 @@ export async function verifyToken(
     const claims = await tryKey(token, key, rules);
     if (claims !== null) return claims;
   }
-  throw new TokenError("the token's signature is not valid");
+  throw new TokenError("the token's signature is not valid", "forged");
 }
 
 function readHeader(token: string): { alg: string; kid: string | null } {

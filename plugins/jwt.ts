@@ -4,7 +4,7 @@ import { z } from "zod";
 import { Claims, definePlugin, problem } from "../proxy/pipeline/plugin.ts";
 import { identify, readCookie } from "./identify.ts";
 import { claimText, hasValue, readClaim, scopesOf } from "./jwt-claims.ts";
-import { openKeys } from "./jwt-sources.ts";
+import { openIssuers } from "./jwt-issuers.ts";
 import { TokenError, verifyToken } from "./jwt-verify.ts";
 import { durationOption, fieldNameOption, writableNameOption } from "./options.ts";
 import type { ClaimSet } from "./jwt-claims.ts";
@@ -75,6 +75,8 @@ const cacheMax = 4096;
 const cacheTokenChars = 4096;
 /** A token without `exp` is verified again after this. */
 const cacheTtlMs = 300_000;
+/** A token with a wrong signature is not verified again for so long. */
+const forgedTtlMs = 10_000;
 
 export default definePlugin({
   name: "jwt",
@@ -85,24 +87,26 @@ export default definePlugin({
   async setup(options, host) {
     const field = host.header(options.header);
     const forwardFields = Object.values(options.forward).map((name) => host.header(name));
-    const keys = await openKeys(options, host);
+    const issuers = await openIssuers(options, host);
     const algorithms = options.algorithms ?? [
       ...publicKeyAlgorithms,
-      ...(keys.hasSecret ? secretAlgorithms : []),
+      ...(issuers.hasSecret ? secretAlgorithms : []),
     ];
     const rules = {
       algorithms,
-      issuer: options.issuer,
       audience: options.audience,
       clockSkewMs: options.clockSkew,
       wallNow: () => host.wallNow(),
     };
     const cache = host.local<Verified>("tokens", { max: cacheMax, ttlMs: cacheTtlMs });
+    const forged = host.local<Reply>("forged tokens", { max: cacheMax, ttlMs: forgedTtlMs });
     const conclude = toConclusion(options, host.consumers);
     const places =
       options.cookie === undefined ? field.lower : `${field.lower} or the cookie ${options.cookie}`;
+    const notAccepted = "the token's issuer is not accepted";
+    const strange = unauthenticated(notAccepted, notAccepted);
     const missing = unauthenticated(`a bearer token is needed in ${places}`, null);
-    let cachedVersion = keys.version;
+    let cachedVersion = issuers.version;
 
     const accept = (req: RequestHead, ctx: Ctx, verified: Verified): Reply | undefined => {
       if (verified.refusal !== null) return verified.refusal;
@@ -116,18 +120,23 @@ export default definePlugin({
       ctx: Ctx,
       token: string,
     ): Promise<Reply | undefined> => {
+      const source = issuers.of(token);
+      if (source === null) return strange;
+      const { keys, issuer } = source;
+      const { version } = issuers;
+      const mayKeep = (): boolean => token.length <= cacheTokenChars && version === issuers.version;
       try {
-        const { version } = keys;
-        const claims = await verifyToken(token, keys, rules);
+        const claims = await verifyToken(token, keys, { ...rules, issuer });
         const verified = conclude(claims);
         const lifeMs = lifeOf(claims, host.wallNow() - options.clockSkew);
-        if (token.length <= cacheTokenChars && version === keys.version)
-          cache.set(token, verified, lifeMs);
+        if (mayKeep()) cache.set(token, verified, lifeMs);
         return accept(req, ctx, verified);
       } catch (error) {
         if (!(error instanceof TokenError)) throw error;
         if (error.isAway) return away(host, keys.awayReason);
-        return unauthenticated(error.message, error.message);
+        const refusal = unauthenticated(error.message, error.message);
+        if (error.kind === "forged" && mayKeep()) forged.set(token, refusal);
+        return refusal;
       }
     };
 
@@ -137,16 +146,18 @@ export default definePlugin({
         for (const name of forwardFields) req.headers.delete(name);
         const token = readToken(req, field.lower, options.cookie);
         if (token === undefined) return options.optional ? undefined : missing;
-        keys.keepFresh();
-        if (keys.version !== cachedVersion) {
-          cachedVersion = keys.version;
+        issuers.keepFresh();
+        if (issuers.version !== cachedVersion) {
+          cachedVersion = issuers.version;
           cache.clear();
+          forged.clear();
         }
         const known = cache.get(token);
-        return known === undefined ? verify(req, ctx, token) : accept(req, ctx, known);
+        if (known !== undefined) return accept(req, ctx, known);
+        return forged.get(token) ?? verify(req, ctx, token);
       },
       close() {
-        keys.close();
+        issuers.close();
       },
     };
   },

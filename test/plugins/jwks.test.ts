@@ -144,3 +144,20 @@ test("routes and reloads share one key set", async () => {
   await ask(second, one);
   assert.equal(server.fetches, 1);
 });
+
+test("with several issuers each one's keys verify its own tokens, and no other's", async (t) => {
+  const second = new KeyServer();
+  second.keys = [two];
+  await second.listen();
+  t.after(() => second.close());
+  const kit = await kitOf({ issuer: [server.issuer, second.issuer] });
+  const status = async (key: IssuerKey, iss: string): Promise<number> => {
+    const token = await signToken(key, { iss, sub: "a" });
+    return (await kit.request({ headers: { authorization: `Bearer ${token}` } })).status;
+  };
+  assert.equal(await status(one, server.issuer), 200);
+  assert.equal(await status(two, second.issuer), 200);
+  assert.equal(await status(two, server.issuer), 401);
+  assert.equal(await status(one, second.issuer), 401);
+  assert.equal(await status(one, "https://other.example"), 401);
+});

@@ -113,6 +113,27 @@ for (const [what, make, reason] of [
   ],
   ["garbage", () => "a.b.c", /cannot be read/],
   ["a long text", () => "x".repeat(20_000), /too long/],
+  ["64 KiB", () => "x".repeat(65_536), /too long/],
+  [
+    "one whose key id is a path",
+    async (kit) => signToken(await createIssuerKey("../../etc/passwd\\0"), good(kit)),
+    /no key/,
+  ],
+  [
+    "one that brings its own key",
+    async (kit) => {
+      const own = await createIssuerKey("rsa");
+      return signToken(own, good(kit), { jwk: own.publicJwk, jku: "https://evil.example/jwks" });
+    },
+    /signature/,
+  ],
+  ["one whose key id is no text", () => withHeader('{"alg":"RS256","kid":["rsa"]}'), /signature/],
+  ["one whose header is a list", () => withHeader("[]"), /cannot be read/],
+  [
+    "one that names its algorithm twice",
+    () => withHeader('{"alg":"RS256","alg":"none"}'),
+    /none is not allowed/,
+  ],
   ["an unsigned one", () => unsigned(), /none is not allowed/],
   [
     "one with a critical header nobody knows",
@@ -143,6 +164,22 @@ function unsigned(): string {
   const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString("base64url");
   return `${part({ alg: "none" })}.${part({ sub: "alice" })}.`;
 }
+
+function withHeader(header: string): string {
+  const part = (text: string): string => Buffer.from(text).toString("base64url");
+  return `${part(header)}.${part('{"sub":"alice"}')}.${part("x".repeat(256))}`;
+}
+
+test("a token with a wrong signature is not verified twice", async (t) => {
+  const kit = await kitOf(t, { keys: [rsa.publicJwk] });
+  const forged = await signToken(await createIssuerKey("rsa"), good(kit));
+  const first = await kit.request(bearer(forged));
+  assert.deepEqual([first.status, first.wasSync], [401, false]);
+  const second = await kit.request(bearer(forged));
+  assert.deepEqual([second.status, second.wasSync], [401, true]);
+  kit.nowMs += 10_001;
+  assert.equal((await kit.request(bearer(forged))).wasSync, false);
+});
 
 function critical(claims: JWTPayload): Promise<string> {
   return new SignJWT(claims)
