@@ -45,6 +45,9 @@ const IDLE_FRAMES_PER_SECOND = 100;
 /** Resets that the other side causes, at once and lastingly (CVE-2023-44487, CVE-2025-8671; nghttp2: 1000 and 33). */
 const RESETS = 200;
 const RESETS_PER_SECOND = 50;
+/** Bytes without a taker that one connection may have waiting on its streams beyond its window. */
+const LEND_MAX = 8 * 1024 * 1024;
+
 const SETTINGS_ACK = Buffer.from([0, 0, 0, FrameType.settings, Flag.ack, 0, 0, 0, 0]);
 const WINDOW_UPDATE = typeWith(FrameType.windowUpdate, 0);
 const RST_STREAM = typeWith(FrameType.rstStream, 0);
@@ -81,6 +84,8 @@ export abstract class Http2Connection extends Timed implements TransportHandler,
   private readonly decoder = new HpackDecoder();
   private readonly window: ReceiveWindow;
   private readonly resets: FloodGuard;
+  /** Bytes that wait on streams and have been granted again. */
+  private lent = 0;
   private readonly turns: SendTurns<Http2Stream>;
   private readonly closed = new ClosedStreams();
   private readonly block: HeaderBlock;
@@ -491,6 +496,23 @@ export abstract class Http2Connection extends Timed implements TransportHandler,
   consume(bytes: number): void {
     const increment = this.window.consume(bytes);
     if (increment > 0 && !this.isOver) this.output.short(WINDOW_UPDATE, 0, increment);
+  }
+
+  /**
+   * Bytes wait for a taker on one stream: grants them again on the connection, so that other streams go on, while the
+   * budget lasts. False: they are still owed.
+   */
+  lend(bytes: number): boolean {
+    if (this.lent + bytes > LEND_MAX || !this.budget.claim(bytes)) return false;
+    this.lent += bytes;
+    this.consume(bytes);
+    return true;
+  }
+
+  /** The bytes have a taker. */
+  repay(bytes: number): void {
+    this.lent -= bytes;
+    this.budget.release(bytes);
   }
 
   /** Bytes of the stream wait for a window. */

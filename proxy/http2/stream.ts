@@ -30,6 +30,8 @@ export abstract class Http2Stream {
   private isPaused = false;
   /** Bytes that arrived while paused: not granted again until they have a taker. */
   private withheld = 0;
+  /** Those of them that the connection has granted again all the same. */
+  private lent = 0;
   /** Bytes that wait for a window. */
   private queue: Buffer[] | null = null;
   /** The first of them begins here. */
@@ -76,8 +78,10 @@ export abstract class Http2Stream {
       return;
     }
     if (end > start) this.onBody(buf.subarray(start, end));
-    if (this.isPaused && !this.isGone) this.withheld += paid;
-    else this.credit(paid);
+    if (this.isPaused && !this.isGone) {
+      this.withheld += paid;
+      if (this.connection.lend(paid)) this.lent += paid;
+    } else this.credit(paid, paid);
   }
 
   /** END_STREAM has arrived. */
@@ -87,12 +91,21 @@ export abstract class Http2Stream {
     if (this.localEnded && !this.isGone) this.connection.closeStream(this);
   }
 
-  private credit(bytes: number): void {
+  private credit(bytes: number, ofConnection: number): void {
     if (!this.isGone && !this.remoteEnded) {
       const increment = this.window!.consume(bytes);
       if (increment > 0) this.connection.output.short(WINDOW_UPDATE, this.id, increment);
     }
-    this.connection.consume(bytes);
+    if (ofConnection > 0) this.connection.consume(ofConnection);
+  }
+
+  /** What was withheld has a taker, or nobody wants it any more. */
+  private settle(): void {
+    const { withheld, lent } = this;
+    if (withheld === 0) return;
+    this.withheld = this.lent = 0;
+    if (lent > 0) this.connection.repay(lent);
+    this.credit(withheld, withheld - lent);
   }
 
   pause(): void {
@@ -103,9 +116,7 @@ export abstract class Http2Stream {
   resume(): void {
     if (!this.isPaused) return;
     this.isPaused = false;
-    const bytes = this.withheld;
-    this.withheld = 0;
-    if (bytes > 0 && !this.isGone) this.credit(bytes);
+    if (!this.isGone) this.settle();
   }
 
   // === sending ===
@@ -213,9 +224,7 @@ export abstract class Http2Stream {
     this.isGone = true;
     this.queue = null;
     this.window?.release();
-    const bytes = this.withheld;
-    this.withheld = 0;
-    if (bytes > 0) this.connection.consume(bytes);
+    this.settle();
   }
 }
 

@@ -25,6 +25,11 @@ async function script(connection: OriginConnection): Promise<void> {
     const head = await connection.head();
     if (head === null) return;
     if (head.startsWith("GET /never")) continue;
+    if (head.startsWith("POST /fast")) {
+      await connection.has("0\r\n\r\n");
+      connection.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+      return;
+    }
     if (head.startsWith("POST")) {
       // takes no bytes at all
       connection.socket.pause();
@@ -38,7 +43,7 @@ let serving: Serving;
 before(async () => {
   serving = await Serving.start({
     script,
-    limits: "{ headerTimeout: 400ms, idleTimeout: 700ms, headerBytes: 16KiB }",
+    limits: "{ headerTimeout: 1s, idleTimeout: 2s, headerBytes: 16KiB }",
   });
 });
 after(() => serving.stop());
@@ -158,7 +163,7 @@ test("more data than was granted is FLOW_CONTROL_ERROR: bytes that nobody takes 
   await client.streamError(1, flowControlError);
 });
 
-test("while the service takes nothing, a caller that keeps to its windows comes to a halt", async () => {
+test("while the service takes nothing, a caller that keeps to its windows comes to a halt on that stream, and others go on", async () => {
   using client = await serving.connect();
   client.send(client.open(1));
   let left = 65_535;
@@ -190,6 +195,13 @@ test("while the service takes nothing, a caller that keeps to its windows comes 
     assert.ok(sent < 64 * 1024 * 1024);
   }
   assert.ok(sent >= 65_535);
+  assert.ok(leftOfAll > 0);
+  const path = client.post().toString("latin1").replace("\x01/", "\x05/fast");
+  client.send(
+    frame(headers, endHeaders, 3, Buffer.from(path, "latin1")),
+    frame(data, endStream, 3, Buffer.alloc(Math.min(leftOfAll, 16_000))),
+  );
+  assert.equal(await client.status(3), 200);
 });
 
 test("a stream reset by the caller gives the request up at the service", async () => {
