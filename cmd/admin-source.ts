@@ -20,6 +20,7 @@ export function createAdminSource(supervisor: Supervisor, drain: () => void): Ad
     }),
     current: () => supervisor.applied,
     endpoints: (service) => services.states(service),
+    purge: (url) => supervisor.purge(url),
     refused: () => supervisor.refused.list(),
     metrics: () => supervisor.metrics.render(),
     reload: () => supervisor.reload(),

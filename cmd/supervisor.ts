@@ -130,6 +130,12 @@ export class Supervisor {
     });
   }
 
+  /** Empties what caches keep of a URL's path, or all of it. */
+  purge(url: URL | null): void {
+    if (url === null) this.shared.generations.advanceAll();
+    else this.shared.generations.advance(`${url.hostname}${url.pathname}`);
+  }
+
   setLogLevel(level: LogLevel): void {
     this.log.level = level;
     for (const thread of this.workers.threads) thread.tell({ type: "log-level", level });

@@ -25,6 +25,7 @@ export function createHostSource(
     random: Math.random,
     limiter: (spec) => shared.limiter(spec),
     gate: (spec) => shared.gate(spec),
+    generations: () => shared.generations,
     refused: (route, refusal) => outbox.refused(route, refusal),
     counter: (name, labels) => createCounter(metrics, name, labels),
     storeUp: (store, up) => {

@@ -186,6 +186,19 @@ function addActions(app: Hono, source: AdminSource): void {
       ? c.json({ result: "applied", version: result.version })
       : rejectedResponse(result.problems);
   });
+  app.post("/purge", async (c) => {
+    const text = await readText(c.req.raw, bodyLimitBytes);
+    if (text === null) return tooLarge(bodyLimitBytes);
+    const url = readPurge(text);
+    if (url === undefined)
+      return problemResponse(
+        400,
+        "bad-request",
+        'send { "url": "http://host/path" } for a path with all its queries, or { "all": true }',
+      );
+    source.purge?.(url);
+    return c.json({ purged: url === null ? "all" : `${url.host}${url.pathname}` });
+  });
   app.post("/drain", (c) => {
     source.drain();
     return c.json({ draining: true }, 202);
@@ -251,6 +264,17 @@ function etagOf(source: AdminSource, version: number): string {
 function matches(ifMatch: string | undefined, etag: string): boolean {
   if (ifMatch === undefined || ifMatch.trim() === "*") return true;
   return ifMatch.split(",").some((tag) => tag.trim() === etag || `"${tag.trim()}"` === etag);
+}
+
+/** Null: everything; undefined: not understood. */
+function readPurge(text: string): URL | null | undefined {
+  try {
+    const { url, all } = JSON.parse(text) as { url?: unknown; all?: unknown };
+    if (all === true && url === undefined) return null;
+    return typeof url === "string" ? (URL.parse(url) ?? undefined) : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** `{ "level": "debug" }`, `"debug"` or `debug`. */

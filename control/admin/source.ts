@@ -97,6 +97,8 @@ export interface AdminSource {
   current(): AppliedConfig | null;
   /** State of every endpoint of a service; empty for an unknown one. */
   endpoints(service: string): readonly EndpointState[];
+  /** Whatever caches keep of the URL's path, or of everything when null, is old from now on, in every worker. */
+  purge?(url: URL | null): void;
   /** Callers refused by limits lately, over all workers; the most refused first. Absent: none are known. */
   refused?(): readonly RefusedCaller[];
   /** Prometheus text (CONTRACT section 7). */

@@ -4,6 +4,7 @@ import { randomBytes } from "node:crypto";
 import type { GateSpec, LimiterSpec, SharedGate, SharedLimiter } from "../pipeline/plugin.ts";
 import { EndpointTable, endpointTableBytes } from "./shared-endpoints.ts";
 import { GateTable, gateTableBytes, TableGate } from "./shared-gates.ts";
+import { GenerationTable, generationsBytes } from "./shared-generations.ts";
 import { LimitTable, limitTableBytes, TableLimiter } from "./shared-limits.ts";
 
 export interface SharedOptions {
@@ -25,6 +26,7 @@ export interface SharedHandles {
   readonly limitSets: number;
   readonly gates: SharedArrayBuffer;
   readonly gateSets: number;
+  readonly generations: SharedArrayBuffer;
   readonly process: SharedArrayBuffer;
   readonly threads: number;
   readonly seed: readonly [number, number, number, number];
@@ -39,6 +41,8 @@ export class SharedState {
   readonly handles: SharedHandles;
   readonly endpoints: EndpointTable;
   readonly limits: LimitTable;
+  /** Of what caches keep. */
+  readonly generations: GenerationTable;
   private readonly gates: GateTable;
   /** Add to this thread's `performance.now()` for the clock that all threads agree on. */
   readonly offsetMs: number;
@@ -58,6 +62,7 @@ export class SharedState {
       { sets: handles.gateSets, threads: handles.threads, thread: this.thread },
       [d, a],
     );
+    this.generations = new GenerationTable(handles.generations, [b, c]);
     this.counts = new Int32Array(handles.process, 0, PROCESS_HEADER + handles.threads);
     this.beats = new Float64Array(
       handles.process,
@@ -86,6 +91,7 @@ export class SharedState {
       limitSets,
       gates: new SharedArrayBuffer(gateTableBytes(gateSets, threads)),
       gateSets,
+      generations: new SharedArrayBuffer(generationsBytes),
       process: new SharedArrayBuffer(processFloatsAt(threads) + threads * 8),
       threads,
       seed,

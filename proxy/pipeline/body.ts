@@ -68,6 +68,14 @@ export class BodyTransform implements BodyEnds {
     this.holdsHead = holds;
     this.hook = head.hook;
     this.announcedLength = steps.length === 1 ? head.contentLength : -1;
+    if (
+      steps.every(({ plugin, bufferBytes }) => {
+        const { body } = plugin.definition;
+        const mode = head.hook === "requestBody" ? body?.request : body?.response;
+        return bufferBytes === -1 && mode?.keeps === true;
+      })
+    )
+      this.outputLength = head.contentLength;
     this.lastBuffers = steps.at(-1)?.bufferBytes !== -1;
   }
 

@@ -12,6 +12,7 @@ import type {
   Mode,
   Refusal,
   SharedGate,
+  SharedGenerations,
   SharedLimiter,
 } from "./plugin.ts";
 
@@ -30,6 +31,7 @@ export interface HostSource {
   limiter(spec: LimiterSpec): SharedLimiter;
   /** Exact over the worker threads of the process. */
   gate(spec: GateSpec): SharedGate;
+  generations(): SharedGenerations;
   /** A limit refused a caller. */
   refused(route: string, refusal: Refusal): void;
   /** Where access lines go. */
@@ -116,6 +118,10 @@ export class PluginHost implements Host {
 
   gate(spec: GateSpec): SharedGate {
     return this.source.gate(spec);
+  }
+
+  generations(): SharedGenerations {
+    return this.source.generations();
   }
 
   refused(refusal: Refusal): void {

@@ -321,6 +321,8 @@ export interface BodyMode<Head> {
   readonly buffer?: number | string;
   /** A body over `buffer`: refuse (413 for a request, 502 for a response) or pass it by. Default `reject`. */
   readonly overflow?: "reject" | "bypass";
+  /** Stream form: the hook looks and changes nothing, so that the length stays known. Default false. */
+  readonly keeps?: boolean;
   readonly when?: (head: Head, ctx: Ctx) => boolean;
 }
 
@@ -361,6 +363,13 @@ export interface GateSpec {
   /** Stable over reloads. Usually `route/name`. */
   readonly id: string;
   readonly limit: number;
+}
+
+/** Numbers by key, over all worker threads: keep one beside what you keep, and compare before you use it. */
+export interface SharedGenerations {
+  of(key: string): number;
+  /** Whatever was kept for the key is old now, in every thread. */
+  advance(key: string): void;
 }
 
 /** A caller who was refused by a limit: for the admin API. */
@@ -406,6 +415,8 @@ export interface Host {
   local<V>(name: string, options: { max: number; ttlMs?: number }): LocalCache<V>;
   limiter(spec: LimiterSpec): SharedLimiter;
   gate(spec: GateSpec): SharedGate;
+  /** The same for all plugins of the process. */
+  generations(): SharedGenerations;
   /** Shows a refused caller in `GET /limits` and `weft limits top`. Never waits. */
   refused(refusal: Refusal): void;
   /** Monotonic milliseconds. */

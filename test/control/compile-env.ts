@@ -24,6 +24,7 @@ const source: HostSource = {
     take: () => ({ allowed: true, limit, remaining: limit, resetMs: 0, retryAfterMs: 0 }),
   }),
   gate: () => ({ enter: () => ({ remaining: 1, leave() {} }) }),
+  generations: () => ({ of: () => 0, advance() {} }),
   refused() {},
   storeUp() {},
   print() {},

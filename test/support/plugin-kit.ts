@@ -250,6 +250,7 @@ export class PluginKit {
       counter: (name) => ({ inc: (labels = [], by = 1) => add([name, ...labels].join("|"), by) }),
       limiter: (spec) => this.shared.limiter(spec, () => this.nowMs),
       gate: (spec) => this.shared.gate(spec),
+      generations: () => this.shared.generations,
       refused: (route, refusal) => this.refusals.push({ route, ...refusal }),
       storeUp: (store, up) => this.storesUp.set(store, up),
       pluginError: (plugin) => add(`plugin_errors|${plugin}`, 1),
