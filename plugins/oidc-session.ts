@@ -10,6 +10,8 @@ import type { Host, LocalCache, RequestHead } from "../proxy/pipeline/plugin.ts"
 /** Times are milliseconds since 1970. */
 export interface Session {
   readonly beganMs: number;
+  /** When the tokens are to be renewed, with a refresh token. */
+  readonly renewAtMs: number;
   /** When the tokens run out. */
   readonly tokensEndMs: number;
   readonly claims: ClaimSet;

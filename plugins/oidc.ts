@@ -6,14 +6,15 @@ import { stripChunks } from "./chunked-cookie.ts";
 import { identify } from "./identify.ts";
 import { claimText, readClaim } from "./jwt-claims.ts";
 import { openKeys } from "./jwt-sources.ts";
-import { TokenError, verifyToken } from "./jwt-verify.ts";
+import { TokenError } from "./jwt-verify.ts";
 import { GrantRefused, Issuer, IssuerAway } from "./oidc-issuer.ts";
 import { Logins } from "./oidc-login.ts";
 import { Sessions } from "./oidc-session.ts";
+import { SessionMaker, isTokenName } from "./oidc-tokens.ts";
 import { durationOption, fieldNameOption, writableNameOption } from "./options.ts";
-import type { ClaimSet } from "./jwt-claims.ts";
-import type { IssuerMetadata, TokenSet } from "./oidc-issuer.ts";
+import type { IssuerMetadata } from "./oidc-issuer.ts";
 import type { Session, ShownSession } from "./oidc-session.ts";
+import type { Renewal } from "./oidc-tokens.ts";
 import type { Ctx, RequestHead } from "../proxy/pipeline/plugin.ts";
 
 const url = z
@@ -51,27 +52,8 @@ const config = z
     message: "oidc needs a secret to seal sessions with, when there is no clientSecret",
   });
 
-/** Tokens are renewed this long before they run out, so that a provider that is away for a moment is not missed. */
-const renewAheadMs = 30_000;
-/** A provider that gives no life of its tokens. */
-const defaultLifeMs = 3_600_000;
-/** How long a renewed session stands in for the cookie before it, and a failed renewal is not tried again. */
-const renewedMs = 60_000;
-const renewPauseMs = 5000;
-
-const algorithms = [
-  "RS256",
-  "PS256",
-  "ES256",
-  "EdDSA",
-  "Ed25519",
-  "RS384",
-  "RS512",
-  "ES384",
-  "ES512",
-];
-/** Only for the protocol. */
-const protocolClaims = new Set(["nonce", "at_hash", "c_hash", "s_hash"]);
+/** The log has at most one line about an absent provider in this time. */
+const complainMs = 1000;
 
 export default definePlugin({
   name: "oidc",
@@ -84,13 +66,6 @@ export default definePlugin({
     const { issuer: issuerUrl, clientId, logout } = options;
     const secrets = [options.secret ?? options.clientSecret!].flat();
     const keys = await openKeys({ issuer: issuerUrl }, host);
-    const rules = {
-      algorithms,
-      issuer: issuerUrl,
-      audience: clientId,
-      clockSkewMs: options.clockSkew,
-      wallNow: () => host.wallNow(),
-    };
     const client = { id: clientId, secret: options.clientSecret ?? null };
     const issuer = new Issuer(issuerUrl, client, () => host.now());
     const logins = new Logins({ ...options, secrets });
@@ -100,12 +75,19 @@ export default definePlugin({
       purpose: `${issuerUrl} ${clientId}`,
       maxAgeMs: options.maxAge,
     });
-    const renewals = new Map<string, Promise<Session | null>>();
-    const renewed = host.local<Session | "not now">("renewed", { max: 4096, ttlMs: renewedMs });
     const forward = Object.entries(options.forward).map(
       ([claim, name]) => [claim, host.header(name)] as const,
     );
-    const wanted = new Set([...Object.keys(options.forward), options.consumerClaim]);
+    const maker = new SessionMaker(
+      { issuer, keys, host },
+      {
+        issuerUrl,
+        clientId,
+        clockSkewMs: options.clockSkew,
+        wanted: new Set([...Object.keys(options.forward), options.consumerClaim]),
+      },
+    );
+    let complainedMs = Number.NEGATIVE_INFINITY;
     const unauthenticated = (detail: string, cookies: readonly string[] = []): Reply =>
       new Reply(
         401,
@@ -118,9 +100,13 @@ export default definePlugin({
     const newCookies = slot<readonly string[]>("oidc cookies");
     const needed = "a browser has to log in first";
     const forged = (detail: string): Reply => problem("bad-request", 400, detail);
+    /** @param error null: the log has it already */
     const away = (error: unknown): Reply => {
-      const reason = error instanceof Error ? error.message : String(error);
-      host.log.warn("the identity provider does not answer", { reason });
+      if (error !== null && host.now() - complainedMs >= complainMs) {
+        complainedMs = host.now();
+        const reason = error instanceof Error ? error.message : String(error);
+        host.log.warn("the identity provider does not answer", { reason });
+      }
       const detail = "the identity provider does not answer";
       return problem("auth-unavailable", 503, detail, { "retry-after": "5" });
     };
@@ -158,40 +144,6 @@ export default definePlugin({
       return metadata instanceof Promise ? metadata.then(begin, away) : begin(metadata);
     };
 
-    const toSession = async (
-      tokens: TokenSet,
-      beganMs: number,
-      nonce: string | null,
-      before: Session | null,
-    ): Promise<Session> => {
-      let claims: ClaimSet = before?.claims ?? {};
-      if (tokens.idToken !== null) {
-        const said = await verifyToken(tokens.idToken, keys, rules);
-        if (nonce !== null && said.nonce !== nonce)
-          throw new TokenError("the identity token answers another login");
-        if (Array.isArray(said.aud) && said.aud.length > 1 && said.azp !== clientId)
-          throw new TokenError("the identity token is for another client");
-        if (typeof said.sub !== "string" || (before !== null && said.sub !== before.claims.sub))
-          throw new TokenError("the identity token is about someone else");
-        claims = withoutProtocol(said);
-      } else if (before === null) throw new TokenError("the provider sent no identity token");
-      const isLacking = [...wanted].some(
-        (claim) => !isToken(claim) && readClaim(claims, claim) === undefined,
-      );
-      if (isLacking && tokens.accessToken !== null) {
-        const more = await issuer.userInfo(tokens.accessToken);
-        if (more.sub === claims.sub) claims = { ...more, ...claims };
-      }
-      return {
-        beganMs,
-        tokensEndMs: host.wallNow() + (tokens.lifeMs ?? defaultLifeMs),
-        claims,
-        refreshToken: tokens.refreshToken ?? before?.refreshToken ?? null,
-        idToken: tokens.idToken ?? before?.idToken ?? null,
-        accessToken: wanted.has("access_token") ? tokens.accessToken : null,
-      };
-    };
-
     const finishLogin = async (req: RequestHead): Promise<Reply> => {
       const query = new URLSearchParams(req.query);
       const [state, code, error, from] = ["state", "code", "error", "iss"].map((name) =>
@@ -207,7 +159,7 @@ export default definePlugin({
         if (error !== null && error !== undefined) return refusedLogin(error, done);
         if (code === null || code === undefined) return forged("the answer has no code");
         const tokens = await issuer.exchange(code, login.redirectUri, login.verifier);
-        const session = await toSession(tokens, host.wallNow(), login.nonce, null);
+        const session = await maker.begin(tokens, login.nonce);
         const cookies = sessions.write(req, session, logins.isSecure(req));
         if (cookies === null) {
           host.log.error("a session is too large for cookies: forward fewer claims or tokens");
@@ -231,50 +183,15 @@ export default definePlugin({
       return new Reply(403, toFields(cookies), null, "forbidden", detail);
     };
 
-    /** Null: the session is over. Rejects with {@link IssuerAway}. */
-    const renew = async (before: Session): Promise<Session | null> => {
-      try {
-        const tokens = await issuer.refresh(before.refreshToken!);
-        return await toSession(tokens, before.beganMs, null, before);
-      } catch (error) {
-        if (error instanceof GrantRefused) return null;
-        if (error instanceof TokenError && !error.isAway) return null;
-        throw error instanceof TokenError ? new IssuerAway(error.message) : error;
-      }
-    };
-    const renewOnce = (shown: ShownSession): Promise<Session | null> => {
-      let running = renewals.get(shown.key);
-      if (running === undefined) {
-        running = renew(shown.session)
-          .then((session) => {
-            if (session !== null) renewed.set(shown.key, session);
-            else renewed.set(shown.key, "not now", renewPauseMs);
-            return session;
-          })
-          .catch((error: unknown) => {
-            renewed.set(shown.key, "not now", renewPauseMs);
-            throw error;
-          })
-          .finally(() => renewals.delete(shown.key));
-        renewals.set(shown.key, running);
-      }
-      return running;
-    };
-    const renewAndAccept = async (
+    const settle = (
       req: RequestHead,
       ctx: Ctx,
-      shown: ShownSession,
-    ): Promise<Reply | undefined> => {
-      const holds = host.wallNow() < shown.session.tokensEndMs;
-      try {
-        const session = await renewOnce(shown);
-        if (session !== null) return keep(req, ctx, session);
-        // another worker may have renewed it just now with the same refresh token
-        return holds ? pass(req, ctx, shown) : await challenge(req);
-      } catch (error) {
-        if (!(error instanceof IssuerAway)) throw error;
-        return holds ? pass(req, ctx, shown) : away(error);
-      }
+      { shown, renewal }: { shown: ShownSession; renewal: Renewal },
+    ): Reply | undefined | Promise<Reply> => {
+      if (typeof renewal !== "string") return keep(req, ctx, renewal);
+      // another worker may have renewed it just now with the same refresh token
+      if (host.wallNow() < shown.session.tokensEndMs) return pass(req, ctx, shown);
+      return renewal === "over" ? challenge(req) : away(null);
     };
     const pass = (req: RequestHead, ctx: Ctx, { session, isOld }: ShownSession): undefined => {
       if (isOld) return keep(req, ctx, session);
@@ -318,15 +235,15 @@ export default definePlugin({
         keys.keepFresh();
         const shown = sessions.read(req);
         if (shown === null) return challenge(req);
-        const { session, key } = shown;
+        const { session } = shown;
         const nowMs = host.wallNow();
-        if (nowMs < session.tokensEndMs - (session.refreshToken === null ? 0 : renewAheadMs))
-          return pass(req, ctx, shown);
-        const later = renewed.get(key);
-        if (later !== undefined && later !== "not now") return keep(req, ctx, later);
-        if (later === "not now" && nowMs < session.tokensEndMs) return pass(req, ctx, shown);
-        if (session.refreshToken === null) return challenge(req);
-        return renewAndAccept(req, ctx, shown);
+        if (session.refreshToken === null)
+          return nowMs < session.tokensEndMs ? pass(req, ctx, shown) : challenge(req);
+        if (nowMs < session.renewAtMs) return pass(req, ctx, shown);
+        const renewal = maker.renew(shown);
+        return renewal instanceof Promise
+          ? renewal.then((found) => settle(req, ctx, { shown, renewal: found }))
+          : settle(req, ctx, { shown, renewal });
       },
       response(res, ctx) {
         for (const cookie of ctx.get(newCookies) ?? []) res.headers.append("set-cookie", cookie);
@@ -356,15 +273,9 @@ async function endSessionOf(issuer: Issuer): Promise<string | null> {
   }
 }
 
-function withoutProtocol(claims: ClaimSet): ClaimSet {
-  return Object.fromEntries(Object.entries(claims).filter(([name]) => !protocolClaims.has(name)));
-}
-
-const isToken = (name: string): boolean => name === "access_token" || name === "id_token";
-
 /** A claim, or one of the tokens themselves; in Authorization a token is a bearer token. */
 function forwardText(session: Session, claim: string, field: string): string | null {
-  if (!isToken(claim)) return claimText(readClaim(session.claims, claim));
+  if (!isTokenName(claim)) return claimText(readClaim(session.claims, claim));
   const token = claim === "access_token" ? session.accessToken : session.idToken;
   if (token === null) return null;
   return field === "authorization" ? `Bearer ${token}` : token;

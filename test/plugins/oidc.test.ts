@@ -286,8 +286,26 @@ test("a session whose refresh token was withdrawn ends when its tokens do", asyn
   kit.wallMs += 280_000;
   assert.equal((await visitor.ask("/", { headers: { accept: "*/*" } })).status, 200);
   kit.wallMs += 20_001;
-  assert.equal((await visitor.ask("/", { headers: { accept: "*/*" } })).status, 401);
+  const headers = { accept: "*/*", cookie: `weft-session=${visitor.jar.get("weft-session")!}` };
+  assert.equal((await kit.request({ headers })).status, 401);
+  idp.asked.length = 0;
+  assert.equal((await kit.request({ headers })).status, 401);
+  assert.deepEqual(idp.asked, [], "a refusal is remembered for a moment");
+  idp.instead = null;
   assert.equal((await visitor.ask("/")).status, 302);
+});
+
+test("tokens that live for seconds are not renewed with every request", async (t) => {
+  const idp = await provide(t, { ttl: { AccessToken: () => 8 } });
+  const kit = await kitOf(t, idp);
+  const visitor = new Visitor(kit);
+  await visitor.logIn();
+  idp.asked.length = 0;
+  for (let i = 0; i < 3; i++) assert.equal((await visitor.ask("/")).status, 200);
+  assert.deepEqual(idp.asked, []);
+  kit.wallMs += 7000;
+  for (let i = 0; i < 3; i++) assert.equal((await visitor.ask("/")).status, 200);
+  assert.deepEqual(idp.asked, ["POST /token"]);
 });
 
 test("a session has an end, whatever its tokens say", async (t) => {
