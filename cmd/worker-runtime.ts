@@ -6,6 +6,7 @@ import { ConfigProblems, buildSnapshot } from "../control/compile.ts";
 import type { Config, Problem } from "../control/config.ts";
 import { edgeTrust } from "../gateway/edge.ts";
 import { inboundTrust, outboundTrust } from "../mesh/trust.ts";
+import { onBug } from "../proxy/bugs.ts";
 import { Wheel } from "../proxy/clock.ts";
 import type { Dial, ServeEnv, ServeLimits } from "../proxy/exchange.ts";
 import { flow } from "../proxy/handle.ts";
@@ -78,6 +79,11 @@ export class WorkerRuntime {
   constructor(start: WorkerStart, port: MessagePort) {
     this.start = start;
     this.outbox = new Outbox(port, start.logLevel);
+    onBug((error) =>
+      this.outbox.error("internal error", {
+        error: error instanceof Error ? (error.stack ?? error.message) : String(error),
+      }),
+    );
     this.shared = SharedState.open(start.shared, { thread: start.thread });
     this.metrics = new Metrics({ announce: (series) => this.outbox.announce(series) });
     const ticketKeys = Buffer.from(start.ticketKeys);
