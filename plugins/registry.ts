@@ -35,7 +35,7 @@ const builtIns: Readonly<Record<string, Load>> = {
 export const builtInNames: readonly string[] = Object.keys(builtIns);
 
 /** Names that are promised and not built yet: a configuration that uses one is told so. */
-export const futureNames: readonly string[] = ["http-signature", "cache"];
+export const futureNames: readonly string[] = [];
 
 /** The definition of a built-in; null: no such name. */
 export async function loadBuiltIn(name: string): Promise<AnyPlugin | null> {

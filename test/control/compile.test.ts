@@ -1,4 +1,3 @@
-import { futureNames } from "../../plugins/registry.ts";
 import assert from "node:assert/strict";
 import { describe, it, type TestContext } from "node:test";
 import { buildSnapshot, checkConfig, ConfigProblems } from "../../control/compile.ts";
@@ -360,12 +359,6 @@ routes: [{ name: a, to: [{ service: ordrs }], policy: patiemt, plugins: [coors] 
       problems.map(({ suggestion }) => suggestion),
       ["gold", "orders", "patient", "cors"].map((name) => `did you mean "${name}"?`),
     );
-  });
-
-  it("says of a plugin of a later issue that it is not supported yet", async () => {
-    const [line] = await linesOf(`${listener}
-routes: [{ name: a, respond: {}, plugins: [{ ${futureNames.at(-1)}: {} }] }]`);
-    assert.match(line!, /is not supported yet/);
   });
 
   it("refuses a plugin on a side where it cannot run", async () => {
