@@ -1,8 +1,10 @@
-/** One health check: a minimal HTTP/1.1 GET on a connection of its own. */
+/** One health check on a connection of its own: a minimal HTTP/1.1 GET, or what an HTTP/2 endpoint understands. */
 
+import type { TLSSocket } from "node:tls";
 import type { Dial } from "../exchange.ts";
 import type { Transport } from "../listen/transport.ts";
 import type { DialTarget } from "../upstream/connect.ts";
+import { askOverHttp2 } from "./health-probe-http2.ts";
 
 export interface ProbeOptions {
   readonly path: string;
@@ -57,7 +59,11 @@ export function probeHttp(
     () => end(false, `${place}: no answer within ${timeoutMs} ms`),
     timeoutMs,
   ).unref();
-  const dialling = dial(target, { timeoutMs }, (error, connected) => {
+  let dialling = { cancel(): void {} };
+  const connect = (to: DialTarget): void => {
+    dialling = dial(to, { timeoutMs }, (error, connected) => connectedTo(to, error, connected));
+  };
+  const connectedTo = (to: DialTarget, error: Error | null, connected: Transport | null): void => {
     if (connected === null) {
       // the dialler may answer inside its call
       queueMicrotask(() => end(false, error?.message ?? `${place}: no connection`));
@@ -68,6 +74,18 @@ export function probeHttp(
       return;
     }
     transport = connected;
+    const { protocol = "http1", tls } = to;
+    const alpn = tls === null ? null : (connected.socket as TLSSocket).alpnProtocol;
+    if (protocol === "http2" || (protocol === "auto" && (tls === null || alpn === "h2"))) {
+      askOverHttp2(connected, { path, host, isSecure: tls !== null }, (healthy, what, settled) => {
+        if (over) return;
+        if (settled || protocol === "http2") return end(healthy, `${place}: ${what}`);
+        // it hung up on the preface: it speaks HTTP/1.1
+        connected.destroy();
+        connect({ ...to, protocol: "http1" });
+      });
+      return;
+    }
     connected.handler = {
       onData,
       onEnd: () => end(false, `${place}: closed the connection without an answer`),
@@ -79,7 +97,8 @@ export function probeHttp(
       `GET ${path} HTTP/1.1\r\nHost: ${host}\r\nUser-Agent: weft-health\r\nAccept: */*\r\nConnection: close\r\n\r\n`,
     );
     connected.resume();
-  });
+  };
+  connect(target);
   return stop;
 }
 
