@@ -354,6 +354,8 @@ export const flow: Flow = {
     if (x.callDeadlineMs > 0) nextMs = Math.min(nextMs, x.callDeadlineMs);
     if (waitsForAnswer) {
       if (x.deadlineMs > 0) nextMs = Math.min(nextMs, x.deadlineMs);
+      // an answer may begin before the deadline and stop moving: look in time for that
+      if (idleMs > 0) nextMs = Math.min(nextMs, nowMs + idleMs);
     } else if (idleMs > 0) nextMs = Math.min(nextMs, x.lastByteMs + idleMs);
     if (nextMs !== Infinity) env.wheel.arm(x, nextMs);
   },

@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
 import { Lanes } from "../support/lanes.ts";
 import { answering, ok } from "../support/origin.ts";
 
@@ -12,6 +13,7 @@ before(async () => {
       default: { count: 60, policy: "{ retry: { attempts: 0 } }" },
       quick: { count: 4, policy: "{ timeout: 300ms, retry: { attempts: 0 } }" },
       attempt: { count: 2, policy: "{ attemptTimeout: 200ms, retry: { attempts: 0 } }" },
+      late: { count: 1, policy: "{ timeout: 10m, idleTimeout: 300ms, retry: { attempts: 0 } }" },
       idle: { count: 2, policy: "{ idleTimeout: 300ms, retry: { attempts: 0 } }" },
       total: { count: 2, policy: "{ totalTimeout: 400ms, retry: { attempts: 0 } }" },
     },
@@ -222,6 +224,18 @@ test("an answer that stops moving is cut by idleTimeout", async () => {
   const text = await client.untilEnded();
   assert.ok(text.endsWith("start"));
   await (await lane.origin.connection()).untilEnded();
+});
+
+test("an answer that begins after idleTimeout and then stops moving is cut, however late the deadline", async () => {
+  await using lane = await lanes.lane(async (connection) => {
+    await connection.request();
+    // the silence before an answer is not idle: the route's timeout is for that
+    await delay(700);
+    connection.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nstart");
+  }, "late");
+  using client = await lane.connect();
+  await client.send(lane.head("GET /"));
+  assert.ok((await client.untilEnded()).endsWith("start"));
 });
 
 test("totalTimeout cuts the whole exchange, body included", async () => {
