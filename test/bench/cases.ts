@@ -19,7 +19,8 @@ const servers: readonly Contestant[] = [
   { label: "caddy", peer: "caddy" },
 ];
 const onNode: readonly Contestant[] = [
-  { label: "http-proxy-3 (Node)", peer: "http-proxy" },
+  { label: "http-proxy", peer: "http-proxy" },
+  { label: "http-proxy-3", peer: "http-proxy-3" },
   { label: "undici behind node:http", peer: "undici" },
   { label: "@fastify/http-proxy", peer: "fastify" },
 ];

@@ -67,8 +67,10 @@ async function push(bench: Bench, each: Way, seconds: number): Promise<number> {
   const used = () => each.programs.reduce((sum, program) => sum + program.cpuSeconds(), 0);
   const before = used();
   const url = `http://127.0.0.1:${each.port}/`;
-  const headers = { host: each.host };
-  const { requests } = await load(bench.work, { url, connections: 64, seconds, headers });
+  // spelt as wrk spells it: it would add its own otherwise
+  const headers = { Host: each.host };
+  const { requests, errors } = await load(bench.work, { url, connections: 64, seconds, headers });
+  if (errors > 0) throw new Error(`${each.label}: ${errors} of ${requests} requests failed`);
   return ((used() - before) * 1e6) / requests;
 }
 

@@ -8,7 +8,8 @@ import type { Launch, Task } from "./task.ts";
 
 /** Which kind, as node-proxy.ts knows it, and what it needs from the registry. */
 const packages = {
-  "http-proxy": ["http-proxy-3@2.0.1"],
+  "http-proxy": ["http-proxy@1.18.1"],
+  "http-proxy-3": ["http-proxy-3@2.0.1"],
   undici: ["undici@7"],
   fastify: ["fastify@5", "@fastify/http-proxy@11"],
 } as const;

@@ -41,9 +41,9 @@ function serve(listener: http.RequestListener): void {
   http.createServer({ keepAliveTimeout: 600_000 }, listener).listen(port, "127.0.0.1");
 }
 
-function httpProxy(): void {
+function httpProxy(name: string): void {
   const agent = new http.Agent({ keepAlive: true, maxSockets: 256, maxFreeSockets: 256 });
-  const proxy = (require("http-proxy-3") as HttpProxy).createProxyServer({ agent, xfwd: true });
+  const proxy = (require(name) as HttpProxy).createProxyServer({ agent, xfwd: true });
   proxy.on("error", (_error, _req, res) => res.writeHead(502).end());
   serve((req, res) => {
     req.headers["x-request-id"] = crypto.randomUUID();
@@ -96,5 +96,10 @@ function fastify(): void {
   });
 }
 
-const kinds: Record<string, () => void> = { "http-proxy": httpProxy, undici, fastify };
-kinds[kind]!();
+const kinds: Record<string, (name: string) => void> = {
+  "http-proxy": httpProxy,
+  "http-proxy-3": httpProxy,
+  undici,
+  fastify,
+};
+kinds[kind]!(kind);

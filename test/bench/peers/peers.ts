@@ -29,6 +29,7 @@ const peers = {
   traefik,
   caddy,
   "http-proxy": (task: Task) => nodePeer("http-proxy", task),
+  "http-proxy-3": (task: Task) => nodePeer("http-proxy-3", task),
   undici: (task: Task) => nodePeer("undici", task),
   fastify: (task: Task) => nodePeer("fastify", task),
   relay,
@@ -39,7 +40,7 @@ export type PeerName = keyof typeof peers;
 /** Those that are one program, which has to be on PATH. */
 const programs: readonly PeerName[] = ["haproxy", "nginx", "envoy", "traefik", "caddy"];
 /** Those that come from the package registry. */
-const fromRegistry: readonly PeerName[] = ["http-proxy", "undici", "fastify"];
+const fromRegistry: readonly PeerName[] = ["http-proxy", "http-proxy-3", "undici", "fastify"];
 /** Those with a just-in-time compiler: they get a longer warm-up. */
 export const warmsUp: readonly PeerName[] = ["weft", "relay", ...fromRegistry];
 
