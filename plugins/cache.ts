@@ -1,12 +1,20 @@
 /** A shared cache (RFC 9111) in the memory of each worker: fresh answers without asking, stale ones asked about. */
 
 import { z } from "zod";
+import { Fields as FieldList } from "../proxy/http/fields.ts";
 import { definePlugin, problem, Reply, slot } from "../proxy/pipeline/plugin.ts";
 import { directiveMs, isNotModified, readDirectives, termsOf } from "./cache-rules.ts";
 import { CacheStore, varyOf } from "./cache-store.ts";
 import { durationOption, sizeOption } from "./options.ts";
+import type { Terms } from "./cache-rules.ts";
 import type { Kept } from "./cache-store.ts";
-import type { Ctx, Fields, RequestHead, ResponseHead } from "../proxy/pipeline/plugin.ts";
+import type {
+  Ctx,
+  Fields,
+  OtherAnswer,
+  RequestHead,
+  ResponseHead,
+} from "../proxy/pipeline/plugin.ts";
 
 const config = z.strictObject({
   size: sizeOption().default(64 * 1024 * 1024),
@@ -36,8 +44,14 @@ interface Asking {
   readonly kept: Kept | null;
   readonly ifNoneMatch: string | undefined;
   readonly ifModifiedSince: string | undefined;
-  /** Others wait for this answer. */
-  readonly leads: boolean;
+  /** Others wait for this answer; null: nobody does. */
+  readonly lead: Lead | null;
+}
+
+interface Lead {
+  readonly over: Promise<void>;
+  /** Once; further calls do nothing. */
+  end(): void;
 }
 
 /** An answer on its way into the cache. */
@@ -66,13 +80,96 @@ export default definePlugin({
     const generations = host.generations();
     const AskingSlot = slot<Asking>(`cache.asking.${host.id}`);
     const KeepingSlot = slot<Keeping>(`cache.keeping.${host.id}`);
-    const leaders = new Map<string, { readonly over: Promise<void>; end(): void }>();
+    const leaders = new Map<string, Lead>();
     const unkeptKeys = host.local<true>("unkept", { max: 10_000, ttlMs: unkeptMs });
     const requests = host.counter("cache_requests", ["route", "result"]);
     const count = (result: string): void => requests.inc([host.route ?? "", result]);
 
-    const endLead = (asking: Asking): void => {
-      if (asking.leads) leaders.get(asking.key)?.end();
+    const endLead = ({ lead }: Asking): void => lead?.end();
+    const takeLead = (key: string): Lead => {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      const lead: Lead = {
+        over: promise,
+        end() {
+          if (leaders.get(key) === lead) leaders.delete(key);
+          resolve();
+        },
+      };
+      leaders.set(key, lead);
+      return lead;
+    };
+
+    const judge = (
+      head: Pick<OtherAnswer, "status" | "headers">,
+      requestHeaders: Fields,
+      since: { readonly startMs: number; readonly isPersonal: boolean },
+    ): Terms | null =>
+      termsOf({
+        ...since,
+        status: head.status,
+        headers: head.headers,
+        requestHeaders,
+        wallMs: host.wallNow(),
+        delayMs: Math.max(0, host.now() - since.startMs),
+        ttlMs: ttl ?? null,
+      });
+
+    /** A 304 has come about what is kept. Null: it must not be kept any more. */
+    const renew = (
+      kept: Kept,
+      headers: Fields,
+      requestHeaders: Fields,
+      since: {
+        readonly startMs: number;
+        readonly isPersonal: boolean;
+        readonly generation: number;
+      },
+    ): Kept | null => {
+      const news = keptHeaders(headers).filter(([name]) => !unrenewed.has(name.toLowerCase()));
+      const renewed = new Set(news.map(([name]) => name.toLowerCase()));
+      const old = kept.headers.filter(([name]) => !renewed.has(name.toLowerCase()));
+      const all = [...old, ...news];
+      for (const [name, value] of old) headers.set(name, value);
+      const terms = judge({ status: kept.status, headers }, requestHeaders, since);
+      if (terms === null) return null;
+      const { generation } = since;
+      return { ...kept, headers: all, terms, arrivedMs: host.now(), generation };
+    };
+
+    /** Asks the service beside the exchange, which has its (stale) answer already. */
+    const refresh = async (
+      key: string,
+      kept: Kept,
+      generation: number,
+      ctx: Ctx,
+    ): Promise<void> => {
+      const lead = takeLead(key);
+      const since = { startMs: host.now(), isPersonal: false, generation };
+      const asked = copyOf(ctx.req.headers);
+      const change = (headers: Fields): void => {
+        headers.delete("if-none-match");
+        headers.delete("if-modified-since");
+        if (kept.terms.hasValidator) askAbout(kept, headers);
+      };
+      const answered = await ctx.again(change, store.largestBytes);
+      if (answered?.source === "upstream" && answered.status < 500) {
+        const { status, headers, body } = answered;
+        if (status === 304) {
+          const renewed = renew(kept, headers, asked, since);
+          if (renewed === null) store.delete(key);
+          else store.put(key, renewed);
+        } else {
+          const terms = judge(answered, asked, since);
+          if (terms === null) store.delete(key);
+          else {
+            const vary = varyOf(headers.get("vary"), asked);
+            const fields = keptHeaders(headers);
+            const arrivedMs = host.now();
+            store.put(key, { status, headers: fields, body, terms, arrivedMs, vary, generation });
+          }
+        }
+      }
+      lead.end();
     };
 
     /** Everything about a request for which the cache may answer. */
@@ -102,26 +199,15 @@ export default definePlugin({
       const mayLead =
         req.method === "GET" && !isPersonal(req, ctx) && unkeptKeys.get(key) === undefined;
       const leader = mayLead ? leaders.get(key) : undefined;
-      if (leader !== undefined) {
-        if (kept !== null && use === "while-asking") {
-          count("stale");
-          return answer(
-            kept,
-            { ifNoneMatch, ifModifiedSince },
-            req,
-            host.now(),
-            "hit; detail=stale",
-          );
-        }
-        if (mayWait) return waitFor(leader.over).then(() => look(req, ctx, false));
+      if (kept !== null && use === "while-asking" && mayLead) {
+        count("stale");
+        if (leader === undefined) void refresh(key, kept, generation, ctx);
+        return answer(kept, { ifNoneMatch, ifModifiedSince }, req, host.now(), "hit; fwd=stale");
       }
-      const leads = mayLead && leader === undefined;
-      if (leads)
-        leaders.set(
-          key,
-          createLead(() => leaders.delete(key)),
-        );
-      const asking = { key, generation, kept, ifNoneMatch, ifModifiedSince, leads };
+      if (leader !== undefined && mayWait)
+        return waitFor(leader.over).then(() => look(req, ctx, false));
+      const lead = mayLead && leader === undefined ? takeLead(key) : null;
+      const asking = { key, generation, kept, ifNoneMatch, ifModifiedSince, lead };
       ctx.set(AskingSlot, asking);
       count(kept === null ? "miss" : "revalidate");
       if (kept !== null && kept.terms.hasValidator && req.method === "GET")
@@ -137,15 +223,8 @@ export default definePlugin({
     ): Keeping | null => {
       if (req.method !== "GET" || res.source !== "upstream") return null;
       if (res.contentLength > store.largestBytes) return null;
-      const terms = termsOf({
-        status: res.status,
-        headers: res.headers,
-        requestHeaders: req.headers,
-        wallMs: host.wallNow(),
-        delayMs: Math.max(0, host.now() - ctx.startMs),
-        ttlMs: ttl ?? null,
-        isPersonal: ctx.consumer !== null,
-      });
+      const { startMs, consumer } = ctx;
+      const terms = judge(res, req.headers, { startMs, isPersonal: consumer !== null });
       if (terms === null) return null;
       const head = {
         status: res.status,
@@ -182,7 +261,9 @@ export default definePlugin({
           kept?.terms.hasValidator === true &&
           req.method === "GET"
         ) {
-          const fresh = freshened(kept, res, req, ctx, asking);
+          const { generation } = asking;
+          const since = { startMs: ctx.startMs, isPersonal: ctx.consumer !== null, generation };
+          const fresh = renew(kept, res.headers, req.headers, since);
           if (fresh === null) store.delete(key);
           else store.put(key, fresh);
           endLead(asking);
@@ -240,34 +321,6 @@ export default definePlugin({
         store.clear();
       },
     };
-
-    function freshened(
-      kept: Kept,
-      res: ResponseHead,
-      req: RequestHead,
-      ctx: Ctx,
-      asking: Asking,
-    ): Kept | null {
-      const news = keptHeaders(res.headers).filter(([name]) => !unrenewed.has(name.toLowerCase()));
-      const renewed = new Set(news.map(([name]) => name.toLowerCase()));
-      const headers = [
-        ...kept.headers.filter(([name]) => !renewed.has(name.toLowerCase())),
-        ...news,
-      ];
-      for (const [name, value] of kept.headers)
-        if (!renewed.has(name.toLowerCase())) res.headers.set(name, value);
-      const terms = termsOf({
-        status: kept.status,
-        headers: res.headers,
-        requestHeaders: req.headers,
-        wallMs: host.wallNow(),
-        delayMs: Math.max(0, host.now() - ctx.startMs),
-        ttlMs: ttl ?? null,
-        isPersonal: ctx.consumer !== null,
-      });
-      if (terms === null) return null;
-      return { ...kept, headers, terms, arrivedMs: host.now(), generation: asking.generation };
-    }
   },
 });
 
@@ -395,15 +448,12 @@ function isPersonal(req: RequestHead, ctx: Ctx): boolean {
   return ctx.consumer !== null || req.headers.has("authorization");
 }
 
-function createLead(forget: () => void): { readonly over: Promise<void>; end(): void } {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  return {
-    over: promise,
-    end() {
-      forget();
-      resolve();
-    },
-  };
+/** Outlives the exchange. */
+function copyOf(headers: Fields): Fields {
+  const copy = new FieldList();
+  for (const [name, value] of headers)
+    if (!unkept.has(name.toLowerCase())) copy.append(name, value);
+  return copy;
 }
 
 function waitFor(over: Promise<void>): Promise<void> {

@@ -7,7 +7,17 @@ import type { ServiceMetrics } from "./observe/request-metrics.ts";
 import type { AccessLog } from "./observe/access-log.ts";
 import type { BodyTransform } from "./pipeline/body.ts";
 import type { Chain } from "./pipeline/chain.ts";
-import type { Client, Consumer, Ctx, Log, Mode, Peer, Slot } from "./pipeline/plugin.ts";
+import type {
+  Client,
+  Consumer,
+  Ctx,
+  Fields,
+  Log,
+  Mode,
+  OtherAnswer,
+  Peer,
+  Slot,
+} from "./pipeline/plugin.ts";
 import type { Service } from "./service/service.ts";
 import type { Plane, Policy, Route, Snapshot } from "./snapshot.ts";
 import type { Transport } from "./listen/transport.ts";
@@ -103,6 +113,12 @@ export interface Flow {
     req: RequestHead,
     error: ProxyError,
   ): void;
+  /** See `Ctx.again`. */
+  again(
+    x: Exchange,
+    change: (headers: Fields) => void,
+    limitBytes: number,
+  ): Promise<OtherAnswer | null>;
   requestData(x: Exchange, chunk: Buffer): void;
   requestEnd(x: Exchange, trailers: string): void;
   requestError(x: Exchange, error: ProxyError): void;
@@ -264,6 +280,10 @@ export class Exchange extends Timed implements PipelineExchange, RequestSink {
   set<T>(slot: Slot<T>, value: T): void {
     this.slots ??= new Map();
     this.slots.set(slot, value);
+  }
+
+  again(change: (headers: Fields) => void, limitBytes: number): Promise<OtherAnswer | null> {
+    return this.env.flow.again(this, change, limitBytes);
   }
 
   pickService(name: string): void {

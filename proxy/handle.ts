@@ -1,6 +1,7 @@
 /** The whole life of an exchange: match -> `request` hooks -> forward (tries) -> `response` hooks -> respond -> `done`. */
 
 import { answers, fail, failOnBug, finish, reply, respondOwn } from "./answer.ts";
+import { Collector, copyRequest } from "./again.ts";
 import { serveApp } from "./app.ts";
 import { ProxyError } from "./errors.ts";
 import { Exchange, type ConnectionInfo, type Flow, type ServeEnv } from "./exchange.ts";
@@ -284,6 +285,25 @@ export const flow: Flow = {
       env.log.error("internal error while refusing a request", { error: String(thrown) });
       downstream.abort();
     }
+  },
+  again(x, change, limitBytes) {
+    const { env, route } = x;
+    return new Promise((settle) => {
+      const req = copyRequest(x.req);
+      const copy = new Exchange(env, new Collector(limitBytes, settle), x.conn, req);
+      env.metrics.active(1);
+      // what comes back is for one plugin: the others have seen the request it came with
+      copy.chain = null;
+      copy.route = route;
+      try {
+        change(req.headers);
+        choosePolicy(copy, route!);
+        dispatch(copy, route!.target);
+        copy.forward?.flush();
+      } catch (error) {
+        failOnBug(copy, error);
+      }
+    });
   },
   requestData(x, chunk) {
     x.requestBytes += chunk.length;

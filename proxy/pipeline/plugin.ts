@@ -215,8 +215,23 @@ export interface Ctx {
   readonly log: Log;
   get<T>(slot: Slot<T>): T | undefined;
   set<T>(slot: Slot<T>, value: T): void;
+  /**
+   * Sends a copy of the request, without its body, to the route's service, past the plugins, and gives the whole answer:
+   * to refresh what a plugin keeps. It is an exchange of its own, and goes on when this one has ended. Only in `request`.
+   * Null: no whole answer of at most `limitBytes` came. Never rejects.
+   * @param change edits the fields of the copy
+   */
+  again(change: (headers: Fields) => void, limitBytes: number): Promise<OtherAnswer | null>;
   /** Sends the request to another service of the configuration. Throws on an unknown name. Only in `request`. */
   pickService(name: string): void;
+}
+
+/** The answer to {@link Ctx.again}. */
+export interface OtherAnswer {
+  readonly status: number;
+  readonly source: ResponseHead["source"];
+  readonly headers: Fields;
+  readonly body: Buffer;
 }
 
 /** A request before routing: `rewrite` and changes of `method` decide about the route. */

@@ -34,5 +34,9 @@ export class TunnelRecord implements Ctx {
 
   set(): void {}
 
+  again(): Promise<null> {
+    return Promise.resolve(null);
+  }
+
   pickService(): void {}
 }

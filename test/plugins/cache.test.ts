@@ -3,13 +3,7 @@ import { test } from "node:test";
 import { CacheStore } from "../../plugins/cache-store.ts";
 import { definePlugin } from "../../proxy/pipeline/plugin.ts";
 import { createKit } from "../support/plugin-kit.ts";
-import type {
-  KitRequest,
-  KitUpstream,
-  KitUse,
-  PluginKit,
-  SeenRequest,
-} from "../support/plugin-kit.ts";
+import type { KitRequest, KitUpstream, KitUse, SeenRequest } from "../support/plugin-kit.ts";
 
 type Test = { after(run: () => Promise<void>): void };
 
@@ -144,6 +138,34 @@ test("stale-if-error: what is kept stands in for a service that fails", async (t
   assert.equal(stood.headers["age"], "50");
   pass(100);
   assert.equal((await ask()).status, 503);
+});
+
+test("stale-while-revalidate: the stale answer at once, the service asked beside it, once", async (t) => {
+  const { service, ask, pass, headers } = await kitOf(t);
+  headers({ "cache-control": "max-age=10, stale-while-revalidate=100", etag: '"1"' });
+  await ask();
+  pass(20);
+  const [one, two] = await Promise.all([ask(), ask()]);
+  assert.deepEqual([one!.text, two!.text], ["answer 1", "answer 1"]);
+  assert.equal(one!.wasSync, true);
+  assert.equal(service.seen.length, 2);
+  assert.equal(service.seen[1]!.headers["if-none-match"], '"1"');
+  const after = await ask();
+  assert.equal(after.text, "answer 2");
+  assert.equal(after.headers["age"], "0");
+  pass(20);
+  service.answer = {
+    status: 304,
+    headers: { etag: '"1"', "cache-control": "max-age=50" },
+    body: "",
+  };
+  await ask();
+  pass(40);
+  assert.equal((await ask()).text, "answer 2");
+  assert.equal(service.seen.length, 3);
+  pass(200);
+  headers({ "cache-control": "max-age=10" });
+  assert.equal((await ask()).text, "answer 4");
 });
 
 /** Holds requests on their way to the service. */

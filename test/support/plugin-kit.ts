@@ -2,6 +2,7 @@
 
 import { SharedState } from "../../proxy/observe/shared.ts";
 import { ProxyError } from "../../proxy/errors.ts";
+import { Fields } from "../../proxy/http/fields.ts";
 import { RequestHead, ResponseHead } from "../../proxy/http/head.ts";
 import { answerToError, answerToReply } from "../../proxy/http/respond.ts";
 import { openRequestBody, openResponseBody } from "../../proxy/pipeline/body.ts";
@@ -31,6 +32,7 @@ import type {
   DoneInfo,
   Log,
   Mode,
+  OtherAnswer,
   Peer,
   Refusal,
   Slot,
@@ -301,8 +303,10 @@ class KitExchange implements PipelineExchange {
   readonly signal = new AbortController().signal;
   readonly log = silent;
   private readonly slots = new Map<Slot<unknown>, unknown>();
+  private readonly options: KitOptions;
 
   constructor(request: KitRequest, options: KitOptions, nowMs: number) {
+    this.options = options;
     const { req } = this;
     req.method = request.method ?? "GET";
     req.target = request.path ?? "/";
@@ -328,6 +332,18 @@ class KitExchange implements PipelineExchange {
   }
   set<T>(slot: Slot<T>, value: T): void {
     this.slots.set(slot, value);
+  }
+  async again(change: (headers: Fields) => void): Promise<OtherAnswer> {
+    const { method, target, headers } = this.req;
+    const sent = new Fields();
+    for (const [name, value] of headers) sent.set(name, value);
+    change(sent);
+    const seen = { method, target, headers: Object.fromEntries(sent), body: "" };
+    const upstream = this.options.upstream?.(seen) ?? { body: "ok" };
+    const answered = new Fields();
+    for (const [name, value] of Object.entries(upstream.headers ?? {})) answered.set(name, value);
+    const body = Buffer.concat(toChunks(upstream.body ?? ""));
+    return { status: upstream.status ?? 200, source: "upstream", headers: answered, body };
   }
   pickService(name: string): void {
     this.serviceName = name;
