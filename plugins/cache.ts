@@ -27,10 +27,11 @@ const config = z.strictObject({
 
 const safe = new Set(["GET", "HEAD", "OPTIONS", "TRACE"]);
 /** Of the connection, or weft's own to say. */
-const unkept = new Set([
-  ...["connection", "keep-alive", "proxy-connection", "proxy-authenticate", "te", "trailer"],
-  ...["proxy-authentication-info", "transfer-encoding", "upgrade", "content-length", "age"],
-]);
+const unkept = new Set(
+  "connection keep-alive proxy-connection proxy-authenticate te trailer proxy-authentication-info transfer-encoding upgrade content-length age".split(
+    " ",
+  ),
+);
 /** How long a request waits for another one's answer before it asks itself. Milliseconds. */
 const patienceMs = 5000;
 /** After an answer that was not kept, requests for it do not wait for each other. Milliseconds. */

@@ -50,13 +50,9 @@ test("every wrong field of body, query and headers is named in one answer", asyn
   const answer = await kit.request(
     json({ item: 7, at: "yesterday", "a/b": 1 }, { path: "/?page=0", headers }),
   );
-  assert.deepEqual(wrongIn(answer), [
-    ...["body/at", "body/a~1b", "body/count", "body/item"].toSorted(),
-    "headers/x-b",
-    "headers/x-tenant",
-    "query/page",
-    "query/sort",
-  ]);
+  const body = ["body/at", "body/a~1b", "body/count", "body/item"].toSorted();
+  const rest = ["headers/x-b", "headers/x-tenant", "query/page", "query/sort"];
+  assert.deepEqual(wrongIn(answer), [...body, ...rest]);
   assert.equal(answer.seen, null);
   const right = json(
     { item: "x", count: 2 },
