@@ -508,21 +508,11 @@ describe("windows:", () => {
         [[Setting.initialWindowSize, 0]],
       ),
     );
-<<<<<<< HEAD
     using client = await asking(lane);
     await client.response();
     await client.send(`${lane.head("POST /", "Content-Length: 5")}hello`);
     assert.equal((await client.response()).body, "hello");
     assert.deepEqual(lane.origin.failures, []);
-=======
-    using client = await lane.connect();
-    await client.send(lane.head("POST /", "Content-Length: 5", "Expect: 100-continue"));
-    const connection = await lane.origin.connection();
-    await connection.bytes(50);
-    await client.send("hello");
-    const answer = await client.response();
-    assert.equal(answer.body === "hello" || answer.status === 100, true);
->>>>>>> eaa2999 (wip)
   });
 
   test("a window that never opens ends with the timeout of the request, not with a hang", async () => {
