@@ -25,6 +25,8 @@ export default definePlugin({
   name: "api-key",
   stage: "authn",
   modes: ["gateway", "mesh-inbound"],
+  // slow hashes wait for each other
+  timeout: "30s",
   config: z.strictObject({
     header: fieldNameOption().default("x-api-key"),
     query: z.string().min(1).optional(),

@@ -19,6 +19,8 @@ export default definePlugin({
   name: "basic-auth",
   stage: "authn",
   modes: ["gateway", "mesh-inbound"],
+  // slow hashes wait for each other
+  timeout: "30s",
   config: z.strictObject({
     realm: z
       .string()

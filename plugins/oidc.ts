@@ -17,6 +17,10 @@ import type { Session, ShownSession } from "./oidc-session.ts";
 import type { Renewal } from "./oidc-tokens.ts";
 import type { Ctx, RequestHead } from "../proxy/pipeline/plugin.ts";
 
+const minSecretChars = 8;
+/** A shorter secret can be guessed from a cookie, given time. */
+const goodSecretChars = 32;
+
 const url = z
   .string()
   .refine((text) => URL.canParse(text) && /^https?:$/.test(new URL(text).protocol), {
@@ -26,7 +30,9 @@ const path = z
   .string()
   .regex(/^\/[\w.~/-]*$/, "a path such as /oauth2/callback")
   .refine((text) => !text.startsWith("//"), "a path such as /oauth2/callback");
-const secret = z.string().min(16, "at least 16 characters, better 32 random ones");
+const secret = z
+  .string()
+  .min(minSecretChars, `at least ${minSecretChars} characters, better 32 random ones`);
 
 const config = z
   .strictObject({
@@ -66,6 +72,8 @@ export default definePlugin({
     const { issuer: issuerUrl, clientId, logout } = options;
     const secrets = [options.secret ?? options.clientSecret!].flat();
     const keys = await openKeys({ issuer: issuerUrl }, host);
+    if (options.secret !== undefined && secrets.some((one) => one.length < goodSecretChars))
+      host.log.warn("a secret for sessions has less than 32 characters: use 32 random ones");
     const client = { id: clientId, secret: options.clientSecret ?? null };
     const issuer = new Issuer(issuerUrl, client, () => host.now());
     const logins = new Logins({ ...options, secrets });

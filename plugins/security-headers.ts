@@ -43,6 +43,8 @@ export default definePlugin({
   name: "security-headers",
   stage: "admit",
   modes: ["gateway", "mesh-inbound"],
+  // their refusals are to have the fields too
+  before: ["cors", "csrf", "bot", "ip-filter", "body-limit"],
   config: z.preprocess(
     withFieldNames,
     z.strictObject({
