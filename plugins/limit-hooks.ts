@@ -5,7 +5,7 @@ import { callerText, clientKey } from "./limit-key.ts";
 import { LimitFields, retryAfter } from "./limit-fields.ts";
 import type { Cost } from "./limit-cost.ts";
 import type { KeyOf } from "./limit-key.ts";
-import type { AnyLimit, Limits } from "./limit-store.ts";
+import type { AnyLimit, Limits, Taking } from "./limit-store.ts";
 import type {
   Ctx,
   Hooks,
@@ -38,8 +38,11 @@ interface Taken {
 }
 interface Owing {
   readonly limit: AnyLimit;
-  readonly key: string;
-  readonly endsInMs?: number;
+  readonly taking: Taking;
+}
+interface Asked extends Owing {
+  /** Whose allowance it is, without the period. */
+  readonly who: string;
 }
 
 export function limitHooks(parts: LimitParts, host: Host): Hooks {
@@ -55,17 +58,26 @@ export function limitHooks(parts: LimitParts, host: Host): Hooks {
     "retry-after": "1",
   });
 
+  const takingOf = (key: string, units: number): Taking => {
+    const period = parts.period?.();
+    if (period === undefined) return { key, cost: units };
+    return { key: `${period.name}:${key}`, cost: units, endsInMs: period.endsInMs };
+  };
+
   const conclude = (
     ctx: Ctx,
-    limit: AnyLimit,
-    key: string,
-    decision: LimitDecision | null,
+    { limit, taking, who }: Asked,
+    made: LimitDecision | null,
   ): Reply | undefined => {
-    if (decision === null) return parts.onStoreError === "closed" && !shadow ? noStore : undefined;
+    if (cost.after !== null && (made === null || made.allowed || shadow))
+      ctx.set(OwingSlot, { limit, taking });
+    if (made === null) return parts.onStoreError === "closed" && !shadow ? noStore : undefined;
+    const { endsInMs } = taking;
+    const decision = endsInMs === undefined ? made : untilPeriodEnds(made, endsInMs);
     if (!shadow) ctx.set(TakenSlot, { limit, decision });
     if (decision.allowed) return undefined;
     refused.inc(labels);
-    host.refused({ policy: label, caller: callerText(key), forMs: decision.retryAfterMs });
+    host.refused({ policy: label, caller: callerText(who), forMs: decision.retryAfterMs });
     if (shadow) return undefined;
     const detail = `over the ${parts.inWords(limit)} (policy ${name})`;
     return problem(
@@ -87,29 +99,11 @@ export function limitHooks(parts: LimitParts, host: Host): Hooks {
         if (missing === "reject") return shadow ? undefined : noKey;
         key = clientKey(ctx.client.address);
       }
-      const period = parts.period?.();
-      const endsInMs = period?.endsInMs;
-      const counted = period === undefined ? key : `${period.name}:${key}`;
-      const taking = { key: counted, cost: cost.before(req, ctx), endsInMs };
-      const who = key;
-      const within = (made: LimitDecision | null): LimitDecision | null =>
-        made === null || endsInMs === undefined ? made : untilPeriodEnds(made, endsInMs);
-      const owe = (made: LimitDecision | null): void => {
-        if (cost.after !== null && (made === null || made.allowed || shadow))
-          ctx.set(OwingSlot, {
-            limit,
-            key: counted,
-            ...(endsInMs === undefined ? {} : { endsInMs }),
-          });
-      };
-      const decision = limit.take(taking as { key: string; cost: number });
+      const taking = takingOf(key, cost.before(req, ctx));
+      const decision = limit.take(taking);
       if (decision instanceof Promise)
-        return decision.then((late) => {
-          owe(late);
-          return conclude(ctx, limit, who, within(late));
-        });
-      owe(decision);
-      return conclude(ctx, limit, who, within(decision));
+        return decision.then((late) => conclude(ctx, { limit, taking, who: key }, late));
+      return conclude(ctx, { limit, taking, who: key }, decision);
     },
     response(res, ctx) {
       const taken = ctx.get(TakenSlot);
@@ -131,7 +125,7 @@ export function limitHooks(parts: LimitParts, host: Host): Hooks {
       if (owing === undefined) return;
       const more = after(end);
       // late, and nobody waits for it: a store that is away loses it
-      if (more > 0) void owing.limit.take({ ...owing, cost: more, force: true });
+      if (more > 0) void owing.limit.take({ ...owing.taking, cost: more, force: true });
     },
   };
 }
