@@ -93,12 +93,12 @@ function openLocal(host: Host): Opener {
 async function openRedis(options: LimitOptions, host: Host): Promise<Opener> {
   const address = host.stores.redis;
   if (address === null) throw new Error("store: redis needs stores.redis in the configuration");
-  const { RedisLimit, releaseRedis, shareRedis } = await import("./redis-store.ts");
+  const { redisLimit, releaseRedis, shareRedis } = await import("./redis-store.ts");
   const store = shareRedis(address, host);
   await store.settled(firstAnswerMs);
   return {
     limit(spec) {
-      const remote = new RedisLimit(store, spec);
+      const remote = redisLimit(store, spec);
       const local =
         options.onStoreError === "local" ? host.limiter(shareOf(spec, options.replicas)) : null;
       const away = ({ key, cost, force }: Taking): LimitDecision | null =>

@@ -1,10 +1,8 @@
 /** What Redis runs for one decision: the algorithms over one key, on the clock of the store. */
 
-import type { LimiterSpec } from "../proxy/pipeline/plugin.ts";
-
 /*
- * KEYS[1]; ARGV: cost, points (the burst for gcra, else the limit), milliseconds (of a unit for gcra, of a window, or
- * until the period ends for count), 1 to take the cost though it is not there.
+ * KEYS[1]; ARGV: cost, points (the burst for gcra, else the limit), milliseconds (of a unit for gcra, else of the
+ * window), 1 to take the cost though it is not there.
  * The answer: 1 when it was taken, what is left, milliseconds until full again, milliseconds until the cost would fit.
  */
 const given = `local t = redis.call('TIME')
@@ -31,18 +29,6 @@ redis.call('HSET', KEYS[1], 'l', string.format('%.6f', level), 't', string.forma
 redis.call('PEXPIRE', KEYS[1], untilMs + math.max(0, last - now) + 1)
 return { 1, left, untilMs, 0 }`;
 
-/** Windows start at multiples of their length, as in the local store. A refused request takes nothing. */
-const fixedWindow = `${given}
-local state = redis.call('HMGET', KEYS[1], 'w', 'n')
-local window = math.max(math.floor(now / ms), tonumber(state[1]) or 0)
-local untilMs = (window + 1) * ms - now
-local taken = 0
-if tonumber(state[1]) == window then taken = tonumber(state[2]) end
-if taken + cost > points and not force then return { 0, math.max(0, points - taken), untilMs, untilMs } end
-redis.call('HSET', KEYS[1], 'w', string.format('%d', window), 'n', taken + cost)
-redis.call('PEXPIRE', KEYS[1], untilMs)
-return { 1, math.max(0, points - taken - cost), untilMs, 0 }`;
-
 /** Counts per eighth of a window; the eighth that has half left the window is counted in full. */
 const slidingWindow = `${given}
 local binMs = ms / 8
@@ -68,20 +54,8 @@ redis.call('HINCRBY', KEYS[1], string.format('%d', latest), cost)
 redis.call('PEXPIRE', KEYS[1], untilMs)
 return { 1, math.max(0, points - taken - cost), untilMs, 0 }`;
 
-/** A plain number that is forgotten when its period is over. */
-const count = `${given}
-local taken = tonumber(redis.call('GET', KEYS[1])) or 0
-if taken + cost > points and not force then return { 0, math.max(0, points - taken), ms, ms } end
-redis.call('INCRBY', KEYS[1], cost)
-redis.call('PEXPIRE', KEYS[1], ms)
-return { 1, math.max(0, points - taken - cost), ms, 0 }`;
-
-/** Name of the command, and its script, of each algorithm. */
-export const storeScripts: Readonly<
-  Record<LimiterSpec["algorithm"], { readonly command: string; readonly lua: string }>
-> = {
+/** Name of the command, and its script, of each algorithm that has one; the others are rate-limiter-flexible's. */
+export const storeScripts = {
   gcra: { command: "weftGcra", lua: gcra },
-  "fixed-window": { command: "weftFixedWindow", lua: fixedWindow },
   "sliding-window": { command: "weftSlidingWindow", lua: slidingWindow },
-  count: { command: "weftCount", lua: count },
-};
+} as const;

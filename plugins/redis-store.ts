@@ -2,6 +2,7 @@
 
 import { setTimeout as delay } from "node:timers/promises";
 import { Cluster, Redis } from "ioredis";
+import { RateLimiterRedis, RateLimiterRes } from "rate-limiter-flexible";
 import { storeScripts } from "./redis-scripts.ts";
 import type { Host, LimitDecision, LimiterSpec } from "../proxy/pipeline/plugin.ts";
 
@@ -52,8 +53,14 @@ export class RedisStore {
     while (this.isUp === null && !this.isClosed && performance.now() < endMs) await delay(5);
   }
 
-  /** Null: no answer in time. Never rejects. */
+  /** Runs one of our scripts. Null: no answer in time. Never rejects. */
   run(command: string, args: readonly (string | number)[]): Promise<unknown> {
+    const call = (this.client as unknown as Record<string, Command>)[command]!;
+    return this.inTime(() => call.apply(this.client, [...args]));
+  }
+
+  /** Null: no answer in time. Never rejects. */
+  inTime<T>(ask: () => Promise<T>): Promise<T | null> {
     return new Promise((resolve) => {
       const timer = setTimeout(() => {
         // an answer that waits behind a busy event loop is read before this is called a failure
@@ -63,14 +70,13 @@ export class RedisStore {
         });
       }, answerWithinMs);
       let isOver = false;
-      const finish = (value: unknown): void => {
+      const finish = (value: T | null): void => {
         if (isOver) return;
         isOver = true;
         clearTimeout(timer);
         resolve(value);
       };
-      const call = (this.client as unknown as Record<string, Command>)[command]!;
-      call.apply(this.client, [...args]).then(finish, (error: unknown) => {
+      ask().then(finish, (error: unknown) => {
         if (!isOver) this.sawDown(reasonOf(error));
         finish(null);
       });
@@ -187,7 +193,31 @@ export function releaseRedis(address: RedisAddress): void {
 }
 
 /** One limit in Redis. */
-export class RedisLimit {
+export interface RedisLimit {
+  /** False: {@link take} would have no answer. */
+  readonly answers: boolean;
+  /**
+   * Null: the store made no decision.
+   * @param force takes the cost though it is not there
+   * @param endsInMs `count` only: when the period of the key is over
+   */
+  take(
+    key: string,
+    cost: number,
+    force?: boolean,
+    endsInMs?: number,
+  ): Promise<LimitDecision | null>;
+}
+
+export function redisLimit(store: RedisStore, spec: LimiterSpec): RedisLimit {
+  const { algorithm } = spec;
+  return algorithm === "fixed-window" || algorithm === "count"
+    ? new WindowLimit(store, spec)
+    : new ScriptLimit(store, spec, storeScripts[algorithm].command);
+}
+
+/** What no library has: GCRA, and sliding windows that never let more through than the limit. */
+class ScriptLimit implements RedisLimit {
   private readonly store: RedisStore;
   private readonly spec: LimiterSpec;
   private readonly command: string;
@@ -195,32 +225,22 @@ export class RedisLimit {
   private readonly points: number;
   private readonly ms: number;
 
-  constructor(store: RedisStore, spec: LimiterSpec) {
+  constructor(store: RedisStore, spec: LimiterSpec, command: string) {
     const isGcra = spec.algorithm === "gcra";
     this.store = store;
     this.spec = spec;
-    this.command = storeScripts[spec.algorithm].command;
+    this.command = command;
     this.prefix = `weft:${spec.algorithm}:${spec.windowMs}:${spec.id}:`;
     this.points = isGcra ? (spec.burst ?? spec.limit) : spec.limit;
     this.ms = isGcra ? spec.windowMs / spec.limit : spec.windowMs;
   }
 
-  /** False: {@link take} would have no answer. */
   get answers(): boolean {
     return this.store.answers;
   }
 
-  /**
-   * Null: the store made no decision.
-   * @param endsInMs `count` only: when the period of the key is over
-   */
-  async take(
-    key: string,
-    cost: number,
-    force = false,
-    endsInMs = this.ms,
-  ): Promise<LimitDecision | null> {
-    const args = [this.prefix + key, cost, this.points, Math.ceil(endsInMs * 1000) / 1000];
+  async take(key: string, cost: number, force = false): Promise<LimitDecision | null> {
+    const args = [this.prefix + key, cost, this.points, Math.ceil(this.ms * 1000) / 1000];
     const answer = await this.store.run(this.command, [...args, force ? 1 : 0]);
     if (!Array.isArray(answer)) return null;
     const [allowed, remaining, resetMs, retryAfterMs] = answer.map(Number);
@@ -232,4 +252,63 @@ export class RedisLimit {
       retryAfterMs: Math.max(0, retryAfterMs!),
     };
   }
+}
+
+/** Fixed windows and quotas: rate-limiter-flexible's counter, one round trip a decision. */
+class WindowLimit implements RedisLimit {
+  private readonly store: RedisStore;
+  private readonly limit: number;
+  private readonly windowMs: number;
+  private readonly counter: RateLimiterRedis;
+
+  constructor(store: RedisStore, spec: LimiterSpec) {
+    this.store = store;
+    this.limit = spec.limit;
+    this.windowMs = spec.windowMs;
+    this.counter = new RateLimiterRedis({
+      storeClient: store.client,
+      keyPrefix: `weft:${spec.algorithm}:${spec.windowMs}:${spec.id}`,
+      points: spec.limit,
+      duration: Math.ceil(spec.windowMs / 1000),
+    });
+  }
+
+  get answers(): boolean {
+    return this.store.answers;
+  }
+
+  async take(
+    key: string,
+    cost: number,
+    force = false,
+    endsInMs = this.windowMs,
+  ): Promise<LimitDecision | null> {
+    const points = Math.ceil(cost);
+    const period = { customDuration: Math.max(1, Math.ceil(endsInMs / 1000)) };
+    const { counter, limit } = this;
+    const result = await this.store.inTime(() =>
+      force
+        ? counter.penalty(key, points, period)
+        : counter.consume(key, points, period).catch(refused),
+    );
+    if (result === null) return null;
+    const allowed = force || result.consumedPoints <= limit;
+    // the counter has counted what it refused: that is given back, beside the exchange
+    if (!allowed) counter.reward(key, points).catch(() => {});
+    const taken = allowed ? result.consumedPoints : result.consumedPoints - points;
+    const resetMs = Math.max(0, result.msBeforeNext);
+    return {
+      allowed,
+      limit,
+      remaining: Math.max(0, limit - taken),
+      resetMs,
+      retryAfterMs: allowed ? 0 : resetMs,
+    };
+  }
+}
+
+/** A refusal is a result; anything else is a store that failed. */
+function refused(reason: unknown): RateLimiterRes {
+  if (reason instanceof RateLimiterRes) return reason;
+  throw reason;
 }
