@@ -331,8 +331,9 @@ export class Forward extends Timed implements ResponseSink, Forwarding {
     const grpc = trailersOnlyStatus(head);
     this.report(status >= 500 || isGrpcFailure(grpc) ? "failure" : "success", nowMs);
     x.env.metrics.attempt(this.service.name, this.endpoint!.address, statusClass(status));
-    if (grpc > 0 && this.retriesGrpc(head, grpc, nowMs)) return;
-    if (status >= 500 || x.chain?.attemptResult != null) {
+    if (grpc > 0) {
+      if (this.retriesGrpc(head, grpc, nowMs)) return;
+    } else if (status >= 500 || x.chain?.attemptResult != null) {
       if (status === 503) this.askedToWaitMs = retryAfterMs(head.headers);
       const advice = this.advice(status, null, nowMs);
       if (
@@ -353,8 +354,8 @@ export class Forward extends Timed implements ResponseSink, Forwarding {
   private retriesGrpc(head: ResponseHead, status: number, nowMs: number): boolean {
     const pushback = head.headers.get("grpc-retry-pushback-ms");
     const asked = pushback !== undefined && /^\d{1,9}$/.test(pushback);
-    if (pushback !== undefined && !asked) return false;
     const advice = this.advice(head.status, null, nowMs);
+    if (pushback !== undefined && !asked) return false;
     this.askedToWaitMs = asked ? Number(pushback) : 0;
     // a server that asks for another try has not acted on this one
     if (!this.mayRetry("grpc-status", status, asked, advice, nowMs)) return false;

@@ -9,11 +9,15 @@ import { after, before, test } from "node:test";
 import { createAuthority, issueCertificate } from "../../control/authority/authority.ts";
 import { Gateway } from "../support/gateway.ts";
 import { collect, EchoCaller, EchoServer } from "../support/grpc.ts";
+import { Origin } from "../support/origin.ts";
+import { FramePeer } from "../proxy/http2/frame-peer.ts";
 
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), "weft-grpc-"));
 /** Per call, in order: ms that the service had; -1: it heard of no deadline. */
 const left: number[] = [];
 let echo: EchoServer;
+/** Sends one message and never an end. */
+let deaf: Origin;
 let sidecar: Gateway;
 
 before(async () => {
@@ -25,11 +29,12 @@ before(async () => {
       note(call.getDeadline());
       done(null, call.request);
     },
-    chat: (call) => {
-      note(call.getDeadline());
-      call.on("error", () => {});
-      call.write(Buffer.from("hello"));
-    },
+  });
+  deaf = await Origin.start(async (connection) => {
+    const peer = new FramePeer(connection);
+    const { id } = (await peer.request())!;
+    peer.send(peer.head(id, 200, [["content-type", "application/grpc"]]));
+    peer.send(peer.data(id, Buffer.from([0, 0, 0, 0, 1, 120])));
   });
   await createAuthority(folder, "weft.local");
   await issueCertificate({ service: "web", ca: folder, out: folder });
@@ -45,6 +50,7 @@ mesh:
   inbound: 127.0.0.1:${port[1]}
   identity: { cert: ${file("web.crt")}, key: ${file("web.key")}, bundle: ${file("bundle.crt")} }
 services:
+  deaf: { endpoints: ["${deaf.address}"], protocol: http2, mtls: false }
   echo: { endpoints: ["127.0.0.1:${echo.port}"], protocol: http2, mtls: false, policy: { timeout: 10s } }
 admin: { address: "127.0.0.1:${admin}" }
 workers: 1
@@ -54,6 +60,7 @@ workers: 1
 after(async () => {
   await sidecar.stop();
   echo.stop();
+  await deaf.close();
   fs.rmSync(folder, { recursive: true, force: true });
 });
 
@@ -72,8 +79,8 @@ test("with the policy's timeout when that is less", async () => {
 });
 
 test("a stream ends with its deadline, long after its head", async () => {
-  const caller = new EchoCaller(sidecar.port, "echo");
-  // as a field alone, so that grpc-js has no timer of its own
+  const caller = new EchoCaller(sidecar.port, "deaf");
+  // as a field alone, so that the caller has no timer of its own; and the service has none either
   const call = caller.chat({ metadata: { "grpc-timeout": "400m" } });
   const outcome = collect(call);
   await once(call, "data");
