@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { eventually } from "./eventually.ts";
+import { freePorts } from "./ports.ts";
 import { RedisServer } from "./redis.ts";
 
 const run = promisify(execFile);
@@ -22,14 +23,29 @@ export class RedisCluster {
   /** Every slot is served when it resolves. */
   static async start(): Promise<RedisCluster> {
     const folder = await mkdtemp(join(tmpdir(), "weft-redis-"));
-    // the bus of a node listens on a port of its own: 10000 above
+    const ports = await freePorts(6);
+    // a bus without a port of its own would be 10000 above the node's, among those of outgoing connections
     const settings = (i: number): string[] =>
-      `--cluster-enabled yes --cluster-node-timeout 2000 --dir ${folder} --cluster-config-file node-${i}.conf`.split(
+      `--cluster-enabled yes --cluster-node-timeout 2000 --cluster-port ${ports[i + 3]} --dir ${folder} --cluster-config-file node-${i}.conf`.split(
         " ",
       );
-    const nodes = await Promise.all(
-      [0, 1, 2].map((i) => RedisServer.start(undefined, settings(i))),
+    const starting = await Promise.allSettled(
+      [0, 1, 2].map((i) => RedisServer.start(ports[i], settings(i))),
     );
+    const nodes = starting.filter((one) => one.status === "fulfilled").map((one) => one.value);
+    const cluster = new RedisCluster(nodes, folder);
+    try {
+      for (const one of starting) if (one.status === "rejected") throw one.reason;
+      await cluster.form();
+    } catch (error) {
+      await cluster.stop();
+      throw error;
+    }
+    return cluster;
+  }
+
+  private async form(): Promise<void> {
+    const { nodes } = this;
     const addresses = nodes.map(({ port }) => `127.0.0.1:${port}`);
     await run("redis-cli", ["--cluster", "create", ...addresses, "--cluster-yes"]);
     await eventually("the cluster", async () => {
@@ -38,7 +54,6 @@ export class RedisCluster {
       );
       return states.every(({ stdout }) => stdout.includes("cluster_state:ok"));
     });
-    return new RedisCluster(nodes, folder);
   }
 
   get urls(): string[] {
