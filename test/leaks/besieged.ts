@@ -8,7 +8,7 @@ import { signed, testAuthority } from "../support/certificates.ts";
 import { root } from "../support/source-tree.ts";
 import { faultyHooks, faultyInstances } from "./aborts.ts";
 import type { Target } from "./aborts.ts";
-import type { Inside } from "./inside.ts";
+import type { Inside } from "./plugins/inside.ts";
 import { MoodyOrigin } from "./moody-origin.ts";
 
 /** Everything that could leak. */
@@ -110,7 +110,7 @@ function configOf(at: {
   const faulty = faultyHooks.flatMap((hook) =>
     Array.from({ length: faultyInstances }, (_, n) => {
       const path = `/faulty/${hook}/${n}`;
-      return `  - { hosts: [a.test], match: { path: ${path} }, to: moody, plugins: [{ ${here}/faulty.ts: { hook: ${hook}, n: ${n} } }] }`;
+      return `  - { hosts: [a.test], match: { path: ${path} }, to: moody, plugins: [{ ${here}/plugins/faulty.ts: { hook: ${hook}, n: ${n} } }] }`;
     }),
   );
   return `
@@ -126,7 +126,7 @@ services:
 policies:
   default: { retry: { attempts: 0 }, ejection: { consecutive: 10000 } }
 routes:
-  - { hosts: [a.test], match: { path: { exact: /inside } }, respond: { status: 200 }, plugins: [${here}/inside.ts] }
+  - { hosts: [a.test], match: { path: { exact: /inside } }, respond: { status: 200 }, plugins: [${here}/plugins/inside.ts] }
   - { hosts: [a.test], match: { path: /refused }, to: refused }
   - { hosts: [a.test], match: { path: /empty }, to: empty }
   - { hosts: [a.test], match: { path: /retried }, to: two, policy: { retry: { attempts: 2, budget: { percent: 100, floor: 1000/s } } } }

@@ -4,9 +4,9 @@ import { setImmediate as turn } from "node:timers/promises";
 import v8 from "node:v8";
 import vm from "node:vm";
 import { definePlugin, reply } from "weft/plugin";
-import { Timed, Wheel } from "../../proxy/clock.ts";
-import { Transport } from "../../proxy/listen/transport.ts";
-import { BodyTransform } from "../../proxy/pipeline/body.ts";
+import { Timed, Wheel } from "../../../proxy/clock.ts";
+import { Transport } from "../../../proxy/listen/transport.ts";
+import { BodyTransform } from "../../../proxy/pipeline/body.ts";
 
 /** What a worker holds. Objects are those of all threads. */
 export interface Inside {
