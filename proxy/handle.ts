@@ -15,6 +15,7 @@ import { PENDING, runEarly, runRequest } from "./pipeline/run.ts";
 import { redirectLocation } from "./route/rewrite.ts";
 import type { Redirect, Route, Target } from "./snapshot.ts";
 import { GrpcWebCaller, isGrpcWeb } from "./http/grpc-web.ts";
+import { prepareConnect } from "./tunnel/connect.ts";
 import { isWebSocket, prepareTunnel } from "./tunnel/upgrade.ts";
 import { Forward } from "./upstream/forward.ts";
 import { callerTimeoutMs, callTimeoutMs, outgoingHead } from "./upstream/outgoing.ts";
@@ -33,7 +34,9 @@ function begin(
   try {
     keepCallersId(x);
     const refusal = readTarget(req, req.target);
-    if (refusal !== null && req.target !== "*") {
+    // an app that names a service by CONNECT names no path
+    const isTunnel = req.method === "CONNECT" && env.mode === "mesh-outbound";
+    if (refusal !== null && req.target !== "*" && !isTunnel) {
       downstream.closeAfter();
       return fail(x, new ProxyError("bad-request", refusal));
     }
@@ -107,8 +110,12 @@ function dispatch(x: Exchange, target: Target): void {
 
 function forward(x: Exchange): void {
   const { req } = x;
-  if (req.method === "CONNECT")
-    return fail(x, new ProxyError("not-implemented", "CONNECT is not offered here"));
+  if (req.method === "CONNECT") {
+    if (x.env.mode !== "mesh-outbound")
+      return fail(x, new ProxyError("not-implemented", "CONNECT is not offered here"));
+    x.tunnel = prepareConnect(x);
+    return;
+  }
   if (speaksGrpc(x) && isGrpcWeb(req) && !translate(x)) return;
   const head = outgoingHead(x);
   if (head === null)
