@@ -110,6 +110,8 @@ export class WorkerRuntime {
     this.listeners = new WorkerListeners((point) => this.listenerEnv(point));
     this.wheel.start();
     const delay = this.metrics.series(metricTable.eventLoopDelay.name);
+    // from now on the watchdog looks: a plugin may never return from its very first call
+    this.shared.beat();
     startHeartbeat((seconds) => {
       this.shared.beat();
       this.metrics.values[delay] = seconds;
