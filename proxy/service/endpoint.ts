@@ -38,6 +38,8 @@ export class Endpoint {
   balance: unknown = null;
   /** The connection pool's. */
   pool: unknown = null;
+  /** A second one: of an app that speaks gRPC besides HTTP/1.1. */
+  grpcPool: unknown = null;
   /** Moving average of the time to a response head, whatever the balancer. Milliseconds; 0: none yet. */
   latencyMs = 0;
   /** No longer in the configuration: running tries end, no new one starts. */

@@ -197,7 +197,7 @@ export class Forward extends Timed implements ResponseSink, Forwarding {
     if (x.chain !== null && x.chain.attempt !== null && !this.askAttemptHooks(endpoint)) return;
     if (this.policy.attemptTimeoutMs > 0)
       x.env.wheel.arm(this, nowMs + this.policy.attemptTimeoutMs);
-    const connection = poolOf(endpoint, x.env).take();
+    const connection = poolOf(endpoint, x.env, x.req).take();
     if (connection !== null) return this.send(connection);
     this.connect(endpoint);
   }
@@ -231,7 +231,7 @@ export class Forward extends Timed implements ResponseSink, Forwarding {
 
   private connect(endpoint: Endpoint): void {
     this.phase = "connecting";
-    this.dialling = poolOf(endpoint, this.x.env).connect(
+    this.dialling = poolOf(endpoint, this.x.env, this.x.req).connect(
       endpoint.target,
       this.policy.connectTimeoutMs,
       (error, connection) => this.connected(error, connection),
