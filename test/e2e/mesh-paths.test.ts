@@ -9,6 +9,7 @@ import { createAuthority, issueCertificate } from "../../control/authority/autho
 import { Gateway } from "../support/gateway.ts";
 import { answering, ok, Origin } from "../support/origin.ts";
 import { freePort } from "../support/ports.ts";
+import { eventually } from "../support/eventually.ts";
 import { RawClient } from "../support/raw-client.ts";
 
 const work = fs.mkdtempSync(path.join(os.tmpdir(), "weft-mesh-"));
@@ -155,5 +156,8 @@ test("plain text on the inbound port is refused and counted", async () => {
   const text = await client.untilEnded();
   assert.doesNotMatch(text, /^HTTP\/1\.1 200/);
   assert.equal(app.text, "");
-  assert.ok((await sidecar.metric("weft_peers_refused_total", { reason: "plain-text" })) >= 1);
+  // the counter follows the refusal
+  await eventually("the refusal to be counted", async () => {
+    return (await sidecar.metric("weft_peers_refused_total", { reason: "plain-text" })) >= 1;
+  });
 });
