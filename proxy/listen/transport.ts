@@ -237,7 +237,10 @@ export class Transport implements ByteStream {
 
   /** Closes with a TCP reset, so that the other side cannot take a cut answer for a whole one. */
   reset(): void {
-    if ("encrypted" in this.socket) this.socket.destroy();
-    else this.socket.resetAndDestroy();
+    const { socket } = this;
+    // libuv refuses a reset while a FIN is under way, and Node then never closes the handle: the process could not exit
+    const isEnding = socket.writableEnded && !socket.writableFinished;
+    if (isEnding || "encrypted" in socket) socket.destroy();
+    else socket.resetAndDestroy();
   }
 }

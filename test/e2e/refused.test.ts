@@ -63,7 +63,11 @@ function ask(path: string): Asked {
   });
   const status = head.then((res) => res?.statusCode ?? 0);
   const left = head.then((res) => /r=(\d+)/.exec(String(res?.headers["ratelimit"]))?.[1]);
-  return { status, left, leave: () => void req.socket?.resetAndDestroy() };
+  // a reset while its own FIN is under way would leave Node with a handle that it cannot close
+  const leave = (): void => {
+    if (req.socket?.writableEnded === false) req.socket.resetAndDestroy();
+  };
+  return { status, left, leave };
 }
 
 test("who is refused, by what, until when", async () => {
