@@ -49,7 +49,7 @@ export function outgoingHead(x: Exchange): OutgoingHead | null {
   // the built-in authn plugins have written it themselves
   if (x.consumer !== null && !fields.isReplaced("x-weft-consumer"))
     extra += `x-weft-consumer: ${safeValue(x.consumer.name)}\r\n`;
-  extra += `${env.trust.lines(req, x.conn)}via: ${req.version === 20 ? "2.0" : "1.1"} weft\r\n`;
+  extra += `${env.trust.lines(req, x.conn)}via: 1.1 weft\r\n`;
   return { target, authority, drop: dropTable(env.trust.drop), extra };
 }
 

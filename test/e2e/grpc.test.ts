@@ -143,7 +143,7 @@ describe("calls of every kind:", () => {
     await caller("echo.test").unary("x", { metadata: { "x-tenant": "acme" } });
     const metadata = echo.metadata.at(-1)!.getMap();
     assert.equal(metadata["x-tenant"], "acme");
-    assert.equal(metadata["via"], "2.0 weft");
+    assert.equal(metadata["via"], "1.1 weft");
     assert.equal(metadata["connection"], undefined);
   });
 

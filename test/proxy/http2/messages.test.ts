@@ -240,6 +240,8 @@ test("a request becomes one of HTTP/1.1 with Host, its fields and one Cookie", a
   assert.match(text, /\r\nx-one: 1\r\n/);
   assert.match(text, /\r\nx-two: \r\n/);
   assert.match(text, /\r\nte: trailers\r\n/);
+  // CONTRACT section 5, whatever the caller speaks
+  assert.match(text, /\r\nvia: 1\.1 weft\r\n/);
   assert.equal(text.match(/host:/g)!.length, 1 + (text.match(/x-forwarded-host:/g)?.length ?? 0));
 });
 
