@@ -255,7 +255,7 @@ function namesInOrder(
       before: use.before,
       after: use.after,
       trip: new Trip(() => 0),
-      watch: { failed: () => {}, took: () => {} },
+      watch: { untilTimed: 1, failed: () => {}, took: () => {} },
     });
   }
   const ordered = inOrder(instances, mode);

@@ -125,7 +125,7 @@ export const metricTable = {
   pluginDuration: histogram(
     "weft_plugin_duration_seconds",
     ["plugin"],
-    "Time spent in the hooks of a plugin.",
+    "Time of a request or response hook, its waiting included; the first call is timed, then one in 61.",
   ),
   pluginErrors: counter("weft_plugin_errors_total", ["plugin"], "Hooks that threw or timed out."),
   configReload: counter(

@@ -27,10 +27,15 @@ export interface PluginInstance {
 
 /** Where the runner reports what a plugin did; the instance store makes it log and count. */
 export interface PluginWatch {
+  /** Calls of request and response hooks until the next one that is timed: the first, then one in {@link timedEvery}. */
+  untilTimed: number;
   failed(hook: keyof Hooks, error: unknown): void;
-  /** Of one call in 256. */
+  /** How long a timed call took, the wait for its promise included. */
   took(seconds: number): void;
 }
+
+/** Odd, so that request and response hooks both have their turn. */
+export const timedEvery = 61;
 
 /** A phase's step: which plugin, and where it stands in the chain. */
 export interface Step<Hook> {

@@ -217,6 +217,7 @@ export class InstanceStore {
         });
         unlogged = 0;
       },
+      untilTimed: 1,
       took: (seconds) => source.pluginSeconds(name, seconds),
     };
   }

@@ -2,7 +2,8 @@
 
 import { askWhen, failed, refusal, skip, waitFor } from "./guard.ts";
 import { Reply } from "./plugin.ts";
-import type { Chain } from "./chain.ts";
+import { timedEvery } from "./chain.ts";
+import type { Chain, PluginInstance } from "./chain.ts";
 import type { AttemptInfo, AttemptOutcome, Connection, DoneInfo, EarlyRequest } from "./plugin.ts";
 import type { ProxyError } from "../errors.ts";
 import type { PipelineExchange } from "../exchange.ts";
@@ -208,7 +209,19 @@ function begin(chain: Chain, x: PipelineExchange): void {
   x.whenCache = chain.conditional ? new Uint8Array(chain.plugins.length) : null;
 }
 
-let calls = 0;
+/** Reports how long a call took once its result is there. Closures are made for timed calls only. */
+function timed(plugin: PluginInstance, result: unknown, beganMs: number): void {
+  const report = (): void => plugin.watch.took((performance.now() - beganMs) / 1000);
+  if (typeof (result as PromiseLike<unknown> | null | undefined)?.then !== "function") report();
+  else (result as PromiseLike<unknown>).then(report, report);
+}
+
+/** Zero: this call is not timed. */
+function beginTiming(plugin: PluginInstance): number {
+  if (--plugin.watch.untilTimed > 0) return 0;
+  plugin.watch.untilTimed = timedEvery;
+  return performance.now();
+}
 
 function continueRequest(chain: Chain, x: PipelineExchange, resume: Resume, from: number): Outcome {
   const steps = chain.request;
@@ -225,9 +238,9 @@ function continueRequest(chain: Chain, x: PipelineExchange, resume: Resume, from
             if (gate === skip) continue;
             if (gate !== null) return gate;
           }
-          const timedMs = (++calls & 255) === 0 ? performance.now() : 0;
+          const beganMs = beginTiming(plugin);
           const result = step.run(x.req, x);
-          if (timedMs !== 0) plugin.watch.took((performance.now() - timedMs) / 1000);
+          if (beganMs !== 0) timed(plugin, result, beganMs);
           if (result !== undefined && result !== null) {
             if (result instanceof Reply) return result;
             if (typeof result.then === "function")
@@ -309,7 +322,9 @@ function continueResponse(
           if (gate === skip) continue;
           if (gate !== null) return gate;
         }
+        const beganMs = beginTiming(plugin);
         const result = step.run(x.res!, x);
+        if (beganMs !== 0) timed(plugin, result, beganMs);
         if (result !== undefined && result !== null) {
           if (result instanceof Reply) return result;
           if (typeof result.then === "function")
