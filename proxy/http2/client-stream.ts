@@ -247,7 +247,7 @@ export class ClientStream implements UpstreamStream {
     if (this.isOver) return;
     const sink = this.sink;
     this.over();
-    this.session.reset(this, code);
+    this.session.refuse(this, code, why);
     sink?.onFailure(
       new ProxyError("upstream-invalid", `${this.session.address} sent an invalid answer: ${why}`),
       false,

@@ -54,6 +54,8 @@ export interface SessionOwner {
   /** No request will be accepted any more; those that run may end. */
   onClosing(session: ClientSession): void;
   onGone(session: ClientSession): void;
+  /** The endpoint broke the protocol, and has been told the code; `streamId` 0: the connection is over. */
+  onError(session: ClientSession, code: number, streamId: number, why: string): void;
   onDue(session: ClientSession, nowMs: number): void;
 }
 
@@ -187,7 +189,9 @@ export class ClientSession extends Timed implements TransportHandler, FrameSink 
         typeWith(FrameType.headers, flags | Flag.endHeaders),
         stream.id,
       );
-      output.commit(start, at, stream.id);
+      // of no stream: an end that comes later is a DATA frame of its own, as gRPC has it ("Requests": EOS), and servers
+      // of grpc-go wait for ever without it
+      output.commit(start, at, 0);
     } else this.writeSplit(buf.subarray(frameHeadBytes, at), stream.id, flags);
   }
 
@@ -227,6 +231,12 @@ export class ClientSession extends Timed implements TransportHandler, FrameSink 
   /** @returns whether the transport takes more */
   get isReady(): boolean {
     return !this.transport.needsDrain;
+  }
+
+  /** A stream error of the endpoint's. */
+  refuse(stream: ClientStream, code: number, why: string): void {
+    this.owner.onError(this, code, stream.id, why);
+    this.reset(stream, code);
   }
 
   reset(stream: ClientStream, code: number): void {
@@ -537,6 +547,7 @@ export class ClientSession extends Timed implements TransportHandler, FrameSink 
   private fail(code: number, why: string): boolean {
     if (this.dead) return false;
     this.dead = true;
+    this.owner.onError(this, code, 0, why);
     this.stopOpening();
     for (const stream of this.streams.values())
       stream.broken(new ProxyError("upstream-invalid", `${this.address} broke HTTP/2: ${why}`));

@@ -48,6 +48,8 @@ export function askOverHttp2(
     onClosing() {},
     onGone: () => end(false, "closed the connection without an answer"),
     onDue() {},
+    // the reason is what the check reports
+    onError() {},
   };
   // nothing is ever armed on it: the check has one timer for all
   const session = new ClientSession(transport, host, isSecure ? "https" : "http", owner, idleWheel);

@@ -41,5 +41,9 @@ function poolEnv(env: ServeEnv): PoolEnv {
     dial: env.dial,
     now: () => env.now(),
     countConnection: (delta) => env.metrics.connection("upstream", delta),
+    noteProtocolError: (error, why) => {
+      env.metrics.protocolError("upstream", error);
+      env.log[error === "ENHANCE_YOUR_CALM" ? "warn" : "info"](why, { error });
+    },
   };
 }

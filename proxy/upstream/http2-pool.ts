@@ -4,6 +4,7 @@ import type { TLSSocket } from "node:tls";
 import { ProxyError } from "../errors.ts";
 import type { UpstreamStream } from "../http/stream.ts";
 import { ClientSession, type SessionOwner } from "../http2/client.ts";
+import { errorName } from "../http2/frames.ts";
 import type { Transport } from "../listen/transport.ts";
 import type { DialTarget } from "./connect.ts";
 import { type Connected, IDLE_MS, Pool, type PoolEnv, type UpstreamPool } from "./pool.ts";
@@ -149,6 +150,14 @@ export class Http2Pool implements UpstreamPool, SessionOwner {
 
   onClosing(session: ClientSession): void {
     this.sessions = this.sessions.filter((other) => other !== session);
+  }
+
+  onError(session: ClientSession, code: number, streamId: number, why: string): void {
+    // who speaks HTTP/1.1 and was asked by the preface has done nothing wrong
+    if (session === this.untold) return;
+    const where = streamId === 0 ? "connection closed" : `stream ${streamId} reset`;
+    const error = errorName(code);
+    this.env.noteProtocolError(error, `http2: ${this.address}: ${where}: ${error}: ${why}`);
   }
 
   onGone(session: ClientSession): void {

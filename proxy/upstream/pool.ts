@@ -21,6 +21,8 @@ export interface PoolEnv {
   now(): number;
   /** +1 when a connection is made, -1 when it is gone. */
   countConnection(delta: number): void;
+  /** An endpoint broke HTTP/2: counts the error by its name in RFC 9113 section 7, and logs the reason. */
+  noteProtocolError(error: string, why: string): void;
 }
 
 /** Takes requests to one endpoint, whatever protocol it speaks. */

@@ -341,6 +341,33 @@ describe("a malformed answer is 502 upstream-invalid, and the connection goes on
     });
 });
 
+test("both kinds are counted by their code, and the log has the reason and the endpoint", async () => {
+  const { gateway } = lanes;
+  const count = (error: string) =>
+    gateway.metric("weft_protocol_errors_total", { side: "upstream", error });
+  const before = [await count("PROTOCOL_ERROR"), await count("FRAME_SIZE_ERROR")] as const;
+  const addresses: string[] = [];
+  for (const bytes of [
+    (peer: FramePeer, id: number) => peer.head(id, 200, [["x-one two", "1"]]),
+    (_: FramePeer, id: number) => frame(FrameType.rstStream, 0, id, Buffer.alloc(3)),
+  ]) {
+    await using lane = await lanes.lane(
+      playing(async (peer) => peer.send(bytes(peer, (await peer.request())!.id))),
+    );
+    addresses.push(lane.origin.address);
+    using client = await asking(lane);
+    assert.equal((await client.response()).code, "upstream-invalid");
+  }
+  const after = [await count("PROTOCOL_ERROR"), await count("FRAME_SIZE_ERROR")];
+  assert.deepEqual(after, [before[0] + 1, before[1] + 1]);
+  const written = gateway.stdout + gateway.stderr;
+  for (const line of [
+    `http2: ${addresses[0]}: stream 1 reset: PROTOCOL_ERROR: character 0x20 in a field name`,
+    `http2: ${addresses[1]}: connection closed: FRAME_SIZE_ERROR: `,
+  ])
+    assert.ok(written.includes(line), line);
+});
+
 describe("an answer that breaks after its head is a cut that the caller sees:", () => {
   const cuts: Record<string, (peer: FramePeer, id: number) => Buffer> = {
     RST_STREAM: (peer, id) => peer.reset(id, ErrorCode.internalError),
