@@ -17,6 +17,8 @@ const servers = {
   "redis-server": "redis-server",
   openssl: "openssl",
   curl: "curl",
+  nghttp: "nghttp2-client",
+  h2load: "nghttp2-client",
   chromium: "chromium",
   ip: "iproute2",
   prlimit: "util-linux",
@@ -86,7 +88,7 @@ function provideServers() {
   if (missing.length === 0) return true;
   const isDebian = existsSync("/etc/debian_version") && isOnPath("apt-get");
   if (isDebian && process.getuid?.() === 0) {
-    const packages = missing.map((program) => servers[program]);
+    const packages = [...new Set(missing.map((program) => servers[program]))];
     console.log(`Installing for the tests: ${packages.join(", ")}`);
     const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
     const options = { stdio: ["ignore", "ignore", "inherit"], env };
