@@ -139,7 +139,7 @@ export class Supervisor {
   setLogLevel(level: LogLevel): void {
     this.log.level = level;
     for (const thread of this.workers.threads) thread.tell({ type: "log-level", level });
-    this.log.info("log level", { level });
+    this.log.info("log level", { now: level });
   }
 
   get isReady(): boolean {
@@ -241,12 +241,14 @@ export class Supervisor {
     this.metrics.certificates = ends;
   }
 
-  private reject(problems: readonly (Problem & { line?: number; file?: string })[]): ApplyResult {
+  private reject(
+    problems: readonly (Problem & { line?: number; column?: number; file?: string })[],
+  ): ApplyResult {
     this.lastRejected = { atMs: Date.now(), problems };
     this.metrics.reloaded("rejected");
     this.log.error("configuration rejected: the one before stays in effect", {
-      problems: problems.map(({ file, line, message }) =>
-        file === undefined || !line ? message : `${file}:${line}: ${message}`,
+      problems: problems.map(({ file, line, column, message }) =>
+        file === undefined || !line ? message : `${file}:${line}:${column}: ${message}`,
       ),
     });
     return { ok: false, problems };

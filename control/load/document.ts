@@ -61,7 +61,9 @@ export function parseText(text: string, format: "yaml" | "json"): ParsedText {
   if (faults.length > 0)
     return {
       ok: false,
-      problems: faults.slice(0, mostProblems).map((error) => syntaxProblem(text, error)),
+      problems: causes(text, faults)
+        .slice(0, mostProblems)
+        .map((error) => syntaxProblem(text, error)),
     };
   if (doc.contents === null || (isScalar(doc.contents) && doc.contents.value === null)) {
     return refuse(0, 0, "the configuration is empty", 'at least a "gateway" or a "mesh" block');
@@ -216,14 +218,24 @@ function jsonProblem(text: string): PlacedProblem | null {
   }
 }
 
-function syntaxProblem(
-  text: string,
-  error: {
-    readonly code: string;
-    readonly message: string;
-    readonly pos: readonly [number, number];
-  },
-): PlacedProblem {
+interface SyntaxFault {
+  readonly code: string;
+  readonly message: string;
+  readonly pos: readonly [number, number];
+}
+
+/**
+ * The first fault of each line. Once the library has lost its way it finds fault with every token that follows: those
+ * say nothing.
+ */
+function causes(text: string, faults: readonly SyntaxFault[]): readonly SyntaxFault[] {
+  const lost = faults.findIndex(({ message }) => message.includes("token in YAML stream"));
+  const found = lost === -1 ? faults : faults.slice(0, Math.max(1, lost));
+  const isNewLine = (from: number, to: number): boolean => text.slice(from, to).includes("\n");
+  return found.filter(({ pos }, i) => i === 0 || isNewLine(found[i - 1]!.pos[0], pos[0]));
+}
+
+function syntaxProblem(text: string, error: SyntaxFault): PlacedProblem {
   const offset = Math.min(error.pos[0], text.length);
   const length = Math.max(1, error.pos[1] - error.pos[0]);
   const place = { path: [], at: "value" as const, offset, length };
@@ -245,7 +257,11 @@ function syntaxProblem(
   const lineStart = text.lastIndexOf("\n", offset - 1) + 1;
   const before = text.slice(lineStart, offset + 1);
   if (/[{[,:]\s*\$\{[^}"']*$/.test(before))
-    return { ...problem, suggestion: 'put quotes around ${...} inside { } and [ ]: "${VAR}"' };
+    return {
+      ...problem,
+      message: "this is not YAML: ${...} stands without quotes inside { } or [ ]",
+      suggestion: 'put quotes around it: "${VAR}"',
+    };
   return problem;
 }
 

@@ -65,7 +65,7 @@ describe("reload", () => {
     assert.equal(readiness.ready, true);
     assert.equal(readiness.lastRejected.problems[0].line, 7);
     assert.match(gateway.stderr, /configuration rejected/);
-    assert.match(gateway.stderr, /weft\.yaml:7: .*nowhere/);
+    assert.match(gateway.stderr, /weft\.yaml:7:22: .*nowhere/);
     // and a right one is taken again
     write(gateway, configFor(gateway, { upstream: upstream.port, routes: respond("two") }));
     await eventually("the answer two", async () => (await get(gateway.port)).body === "two");

@@ -85,8 +85,11 @@ describe("${VAR} in a file", () => {
   });
 
   it("says to quote it where YAML would read braces", async () => {
-    const problem = await problemOf("admin: { token: ${TOKEN} }", { env: { TOKEN: "x" } });
+    const problem = await problemOf("admin: { token: ${TOKEN}, x: 1 }\nb: [c, d]\ne: { f: g }", {
+      env: { TOKEN: "x" },
+    });
     assert.equal(problem.line, 1);
+    assert.match(problem.message, /without quotes/);
     assert.match(problem.suggestion ?? "", /quotes around/);
   });
 
