@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import fc from "fast-check";
 import { expandEnv } from "../../control/load/env.ts";
-import { configOf, linesOf, problemOf } from "./loading.ts";
+import { configOf, linesOf, problemsOf } from "./loading.ts";
 
 const env = { HOST: "db", EMPTY: "", PORT: "80", DOLLAR: "${HOST}" };
 
@@ -85,12 +85,12 @@ describe("${VAR} in a file", () => {
   });
 
   it("says to quote it where YAML would read braces", async () => {
-    const problem = await problemOf("admin: { token: ${TOKEN}, x: 1 }\nb: [c, d]\ne: { f: g }", {
-      env: { TOKEN: "x" },
-    });
-    assert.equal(problem.line, 1);
-    assert.match(problem.message, /without quotes/);
-    assert.match(problem.suggestion ?? "", /quotes around/);
+    const text = "admin: { token: ${TOKEN}, x: 1 }\nb: [c, d]\ne: { f: g }";
+    const [problem, ...others] = await problemsOf(text, { env: { TOKEN: "x" } });
+    assert.equal(problem!.line, 1);
+    assert.match(problem!.message, /without quotes/);
+    assert.match(problem!.suggestion ?? "", /quotes around/);
+    assert.deepEqual(others, []);
   });
 
   it("works in plugin options and in JSON", async () => {
