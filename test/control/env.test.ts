@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import fc from "fast-check";
 import { expandEnv } from "../../control/load/env.ts";
-import { configOf, linesOf, problemsOf } from "./loading.ts";
+import { configOf, linesOf, problemOf, problemsOf } from "./loading.ts";
 
 const env = { HOST: "db", EMPTY: "", PORT: "80", DOLLAR: "${HOST}" };
 
