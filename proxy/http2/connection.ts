@@ -47,6 +47,8 @@ const RESETS = 200;
 const RESETS_PER_SECOND = 50;
 /** Bytes without a taker that one connection may have waiting on its streams beyond its window. */
 const LEND_MAX = 8 * 1024 * 1024;
+/** Settings in one frame (CVE-2020-11080; nghttp2: 32). */
+const SETTINGS_MAX = 32;
 
 const SETTINGS_ACK = Buffer.from([0, 0, 0, FrameType.settings, Flag.ack, 0, 0, 0, 0]);
 const WINDOW_UPDATE = typeWith(FrameType.windowUpdate, 0);
@@ -208,6 +210,7 @@ export abstract class Http2Connection extends Timed implements TransportHandler,
       case FrameType.goaway:
         if (streamId !== 0) return this.fail(ErrorCode.protocolError, "GOAWAY on a stream");
         if (end - start < 8) return this.fail(ErrorCode.frameSizeError, "GOAWAY too short");
+        if (!this.spend("GOAWAY")) return;
         return this.onPeerGoaway(
           readUint31(buf, start),
           readUint32(buf, start + 4),
@@ -220,6 +223,9 @@ export abstract class Http2Connection extends Timed implements TransportHandler,
           return this.fail(ErrorCode.protocolError, "PRIORITY_UPDATE on a stream");
         if (end - start < 4)
           return this.fail(ErrorCode.frameSizeError, "PRIORITY_UPDATE too short");
+        // RFC 9218 section 7.1: stream 0 has no priority, and pushed streams are never there
+        if ((readUint31(buf, start) & 1) === 0)
+          return this.fail(ErrorCode.protocolError, "PRIORITY_UPDATE of no request");
         return void this.spend("PRIORITY_UPDATE");
       default:
         this.spend("unknown");
@@ -440,6 +446,8 @@ export abstract class Http2Connection extends Timed implements TransportHandler,
     }
     if (length % 6 !== 0)
       return this.fail(ErrorCode.frameSizeError, "SETTINGS whose length is no multiple of six");
+    if (length > SETTINGS_MAX * 6)
+      return this.fail(ErrorCode.enhanceYourCalm, `more than ${SETTINGS_MAX} settings in a frame`);
     if (!this.spend("SETTINGS")) return;
     for (let at = start; at < end; at += 6) {
       const id = (buf[at]! << 8) | buf[at + 1]!;
@@ -486,6 +494,10 @@ export abstract class Http2Connection extends Timed implements TransportHandler,
         if (value > 1 || (this.peerConnects && value === 0))
           return this.fail(ErrorCode.protocolError, "an invalid ENABLE_CONNECT_PROTOCOL");
         this.peerConnects = value === 1;
+        return;
+      case Setting.noRfc7540Priorities:
+        if (value > 1)
+          this.fail(ErrorCode.protocolError, "NO_RFC7540_PRIORITIES that is neither 0 nor 1");
         return;
     }
   }

@@ -373,6 +373,9 @@ class TrailerReader implements LineSink {
       name.kind === Kind.contentLength ||
       name.kind === Kind.transferEncoding ||
       name.kind === Kind.connection ||
+      name.kind === Kind.keepAlive ||
+      name.kind === Kind.proxyConnection ||
+      name.kind === Kind.upgrade ||
       name.kind === Kind.host
     )
       this.fault ??= `${name.text} in the trailers`;

@@ -32,6 +32,8 @@ const CONCURRENT_STREAMS = 128;
 /** After GOAWAY: what a caller may still send, and for how long, before the connection is cut. */
 const LINGER_BYTES = 1024 * 1024;
 const LINGER_MS = 2000;
+/** Bytes of answers that a caller leaves unread before its requests are not read either: heads know no window. */
+const UNREAD_MAX = 1024 * 1024;
 /** A caller that does not answer the PING of a drain has got its GOAWAY by then. */
 const DRAIN_MS = 1000;
 const DRAIN_PING = Buffer.from("weft-out", "latin1");
@@ -120,6 +122,7 @@ export class Http2ServerConnection extends Http2Connection {
       chunk = chunk.subarray(n);
     }
     this.readFrames(chunk);
+    if (this.output.isFull && this.transport.writableBytes > UNREAD_MAX) this.transport.pause();
   }
 
   /** Nobody reads an answer who has closed: HTTP/2 has no use for half a connection. */
@@ -140,6 +143,7 @@ export class Http2ServerConnection extends Http2Connection {
 
   override onDrain(): void {
     this.drainedMs = this.env.now();
+    this.transport.resume();
     super.onDrain();
   }
 

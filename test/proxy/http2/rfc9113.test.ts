@@ -11,8 +11,8 @@ import {
   clientPreface,
   frame,
   uint32,
-  type FrameClient,
 } from "./frame-client.ts";
+import { onBothListeners, type Rule } from "./rules.ts";
 import { Serving } from "./serving.ts";
 
 const { protocolError, flowControlError, streamClosed, frameSizeError, compressionError } =
@@ -25,12 +25,7 @@ const bytes = (length: number): Buffer => Buffer.alloc(length, 0x78);
 const setting = (id: number, value: number): Buffer =>
   Buffer.concat([Buffer.from([id >> 8, id & 255]), uint32(value)]);
 
-type Steps = (client: FrameClient) => void | Promise<void>;
-
-/** Sentence, what is done, what must come of it. */
-type Case = readonly [name: string, steps: Steps];
-
-const cases: readonly Case[] = [
+const cases: readonly Rule[] = [
   [
     "4.1: a frame of an unknown type is ignored",
     async (c) => {
@@ -116,7 +111,7 @@ const cases: readonly Case[] = [
       ["WINDOW_UPDATE", windowUpdate, uint32(100)],
       ["CONTINUATION", continuation, bytes(4)],
     ] as const
-  ).map(([name, type, payload]): Case => [
+  ).map(([name, type, payload]): Rule => [
     `5.1: ${name} on an idle stream is PROTOCOL_ERROR`,
     async (c) => {
       c.send(frame(type, 0, 1, payload));
@@ -671,11 +666,7 @@ for (const secure of [false, true]) {
       client.send(client.get(1));
       assert.equal(await client.status(1), 200);
     });
-    for (const [name, steps] of cases) {
-      test(name, async () => {
-        using client = await serving.connect({ secure });
-        await steps(client);
-      });
-    }
   });
 }
+
+onBothListeners(() => serving, cases);

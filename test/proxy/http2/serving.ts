@@ -14,6 +14,8 @@ export interface ServingOptions {
   readonly service?: string;
   /** Further lines of the route, e.g. its policy. */
   readonly route?: string;
+  /** Further routes, lines of YAML. */
+  readonly routes?: string;
 }
 
 /** An answer to every request that says what arrived. */
@@ -49,6 +51,7 @@ services:
   origin: { endpoints: ["${options.service ?? origin.address}"] }
 routes:
   - { name: all, to: origin${options.route === undefined ? "" : `, ${options.route}`} }
+${options.routes ?? ""}
 `,
       });
       return new Serving(gateway, origin);
