@@ -32,6 +32,16 @@ export interface Contestant {
   readonly peer: PeerName;
   readonly task?: Partial<Task>;
   readonly headers?: Readonly<Record<string, string>>;
+  /** Stands before the common origin of HTTP/1.1, whatever origin its case has. */
+  readonly isPlain?: boolean;
+}
+
+/** What a case asks of all its contestants. */
+export interface Terms {
+  readonly tls?: boolean;
+  readonly task?: Partial<Task>;
+  /** Ports of an origin of the case's own. */
+  readonly upstreams?: readonly number[];
 }
 
 /** One thing that is measured. */
@@ -56,8 +66,9 @@ export interface Entrant {
 export async function enter(
   bench: Bench,
   contestant: Contestant,
-  tls = false,
+  terms: Terms = {},
 ): Promise<Entrant | string> {
+  const { tls = false } = terms;
   const [port, adminPort] = (await freePorts(2)) as [number, number];
   const certificate = tls ? makeCertificate(bench.work) : null;
   if (tls && certificate === null) return `${contestant.label}: no openssl to make a certificate`;
@@ -66,10 +77,11 @@ export async function enter(
     work,
     port,
     adminPort,
-    upstreams: bench.upstreams,
+    upstreams: contestant.isPlain === true ? bench.upstreams : (terms.upstreams ?? bench.upstreams),
     tls: certificate,
     nodeOptions:
       bench.profile === null ? [] : ["--cpu-prof", `--cpu-prof-dir=${path.resolve(bench.profile)}`],
+    ...terms.task,
     ...contestant.task,
   });
   if (typeof program === "string") return `${contestant.label}: ${program}`;
@@ -81,14 +93,14 @@ export async function enter(
 export async function enterAll(
   bench: Bench,
   contestants: readonly Contestant[],
-  tls = false,
+  terms: Terms = {},
 ): Promise<{ readonly entrants: readonly Entrant[]; readonly missing: readonly string[] }> {
   const entrants: Entrant[] = [];
   const missing: string[] = [];
   for (const contestant of contestants) {
     if (bench.only !== null && !bench.only.some((word) => contestant.label.includes(word)))
       continue;
-    const entrant = await enter(bench, contestant, tls);
+    const entrant = await enter(bench, contestant, terms);
     if (typeof entrant === "string") missing.push(entrant);
     else entrants.push(entrant);
   }

@@ -1,10 +1,12 @@
 /** What is measured, in the order in which it runs. */
 
 import type { Case, Contestant } from "./bench.ts";
+import { bulkCase } from "./bulk.ts";
 import { handshakeCase } from "./handshakes.ts";
 import { idleCase } from "./idle.ts";
 import { meshCase } from "./mesh.ts";
 import { benchKey } from "./peers/weft.ts";
+import { protocolCases } from "./protocols.ts";
 import { reloadCase } from "./reload.ts";
 import { tailCase } from "./tail.ts";
 import { throughputCase } from "./throughput.ts";
@@ -54,6 +56,19 @@ export const cases: readonly Case[] = [
     title: "as h1, over TLS 1.3",
     base: "haproxy",
     tls: true,
+    contestants: servers,
+  }),
+  ...protocolCases(servers),
+  bulkCase({
+    name: "bulk",
+    title: "one answer of 1 GiB over HTTP/1.1",
+    down: "http1",
+    contestants: servers,
+  }),
+  bulkCase({
+    name: "bulk-h2",
+    title: "one answer of 1 GiB over HTTP/2, origin of HTTP/1.1",
+    down: "http2",
     contestants: servers,
   }),
   handshakeCase({

@@ -25,7 +25,7 @@ export function handshakeCase(spec: HandshakeSpec): Case {
 }
 
 async function run(spec: HandshakeSpec, bench: Bench): Promise<CaseResult> {
-  const { entrants, missing } = await enterAll(bench, spec.contestants, true);
+  const { entrants, missing } = await enterAll(bench, spec.contestants, { tls: true });
   const measure = async (entrant: Entrant, seconds: number): Promise<Sample> => {
     const before = entrant.program.cpuSeconds();
     const options: NewConnectionsOptions = {

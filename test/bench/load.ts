@@ -12,6 +12,7 @@ export interface LoadResult {
   /** Answers other than 2xx and 3xx, and socket errors. */
   readonly errors: number;
   readonly seconds: number;
+  /** NaN where the client does not say. */
   readonly medianMs: number;
   readonly p99Ms: number;
 }

@@ -41,9 +41,11 @@ if (unknown.length > 0) {
   console.error(`no such case: ${unknown.join(", ")}\n${usage}`);
   process.exit(2);
 }
-for (const tool of ["wrk", "nginx"]) {
+for (const tool of ["wrk", "h2load", "nginx"]) {
   if (hasProgram(tool)) continue;
-  console.error(`missing: ${tool} (the load is wrk, the origin nginx): install it and run again`);
+  console.error(
+    `missing: ${tool} (the load is wrk and h2load, the origin nginx): install it and run again`,
+  );
   process.exit(1);
 }
 

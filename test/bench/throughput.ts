@@ -1,8 +1,10 @@
 /** CPU per request under as much load as one core can make, contestants in turns. */
 
 import { enterAll, leave, type Bench, type Case, type Contestant, type Entrant } from "./bench.ts";
-import { load } from "./load.ts";
+import { load, type LoadResult } from "./load.ts";
+import { startOwnOrigin, type OriginKind } from "./origins/origins.ts";
 import { warmsUp } from "./peers/peers.ts";
+import type { Task } from "./peers/task.ts";
 import { figure, median, type CaseResult, type Row } from "./report.ts";
 
 /** A group of contestants under one load. */
@@ -13,6 +15,16 @@ export interface ThroughputSpec {
   /** Label that the ratios are taken against. */
   readonly base: string;
   readonly tls?: boolean;
+  /** What is asked of all of them. */
+  readonly task?: Partial<Task>;
+  /** What stands behind them; default: the common origin. */
+  readonly origin?: OriginKind;
+  /** Makes the load; default: wrk, by the options below. */
+  readonly push?: (bench: Bench, entrant: Entrant, seconds: number) => Promise<LoadResult>;
+  /** Asked once of each contestant before anything is measured: why it may not take part, or null. */
+  readonly check?: (entrant: Entrant) => Promise<string | null>;
+  /** What is counted; default `request`. */
+  readonly unit?: string;
   /** Default `/`. */
   readonly path?: string;
   /** POST so many bytes. */
@@ -34,26 +46,43 @@ export function throughputCase(spec: ThroughputSpec): Case {
 }
 
 async function run(spec: ThroughputSpec, bench: Bench): Promise<CaseResult> {
-  const { entrants, missing } = await enterAll(bench, spec.contestants, spec.tls);
-  for (const { contestant, ...entrant } of entrants) {
-    const seconds = warmsUp.includes(contestant.peer) ? bench.warmSeconds : 0.5;
-    const { errors } = await measure(spec, bench, { contestant, ...entrant }, seconds);
-    if (errors > 0) console.error(`${contestant.label}: ${errors} errors while warming up`);
+  const { tls = false, task = {}, unit = "request" } = spec;
+  const origin = spec.origin === undefined ? null : await startOwnOrigin(spec.origin);
+  const upstreams = origin?.ports ?? bench.upstreams;
+  const { entrants, missing } = await enterAll(bench, spec.contestants, { tls, task, upstreams });
+  const samples = new Map<Entrant, Sample[]>();
+  for (const entrant of entrants) {
+    const { label, peer } = entrant.contestant;
+    const fault = (await spec.check?.(entrant)) ?? null;
+    if (fault !== null) {
+      missing.push(`${label}: ${fault}`);
+      continue;
+    }
+    const seconds = warmsUp.includes(peer) ? bench.warmSeconds : 0.5;
+    const { errors } = await measure(spec, bench, entrant, seconds);
+    if (errors > 0) console.error(`${label}: ${errors} errors while warming up`);
+    samples.set(entrant, []);
   }
-  const samples = new Map<Entrant, Sample[]>(entrants.map((entrant) => [entrant, []]));
   for (let round = 0; round < bench.rounds; round++) {
     for (const [entrant, list] of samples)
       list.push(await measure(spec, bench, entrant, bench.seconds));
   }
   await leave(entrants);
-  const base = entrants.find((entrant) => entrant.contestant.label === spec.base);
+  await origin?.program.stop();
+  const base = [...samples.keys()].find((entrant) => entrant.contestant.label === spec.base);
   const baseSamples = base === undefined ? [] : samples.get(base)!;
+  const columns = [`CPU us/${unit}`, "ratio", `${unit}s/s per core`, `${unit}s/s here`];
+  const isTimed = [...samples.values()].flat().some((each) => Number.isFinite(each.p99Ms));
+  if (isTimed) columns.push("p99 ms");
   return {
     name: spec.name,
     title: spec.title,
     base: spec.base,
-    columns: ["CPU us/request", "ratio", "requests/s per core", "requests/s here", "p99 ms"],
-    rows: [...samples].map(([entrant, list]) => toRow(entrant, list, baseSamples)),
+    columns,
+    rows: [...samples].map(([entrant, list]) => {
+      const row = toRow(entrant, list, baseSamples);
+      return { ...row, figures: row.figures.slice(0, columns.length) };
+    }),
     missing,
   };
 }
@@ -65,13 +94,7 @@ async function measure(
   seconds: number,
 ): Promise<Sample> {
   const before = entrant.program.cpuSeconds();
-  const result = await load(bench.work, {
-    url: entrant.url + (spec.path ?? "/"),
-    connections: spec.connections ?? 64,
-    seconds,
-    headers: entrant.contestant.headers ?? {},
-    bodyBytes: spec.bodyBytes ?? 0,
-  });
+  const result = await (spec.push ?? pushWrk(spec))(bench, entrant, seconds);
   const used = entrant.program.cpuSeconds() - before;
   return {
     cpuUs: (used * 1e6) / result.requests,
@@ -79,6 +102,17 @@ async function measure(
     p99Ms: result.p99Ms,
     errors: result.errors,
   };
+}
+
+function pushWrk(spec: ThroughputSpec): NonNullable<ThroughputSpec["push"]> {
+  return (bench, entrant, seconds) =>
+    load(bench.work, {
+      url: entrant.url + (spec.path ?? "/"),
+      connections: spec.connections ?? 64,
+      seconds,
+      headers: entrant.contestant.headers ?? {},
+      bodyBytes: spec.bodyBytes ?? 0,
+    });
 }
 
 function toRow(entrant: Entrant, samples: readonly Sample[], base: readonly Sample[]): Row {

@@ -3,8 +3,10 @@
 import { put, type Launch, type Task } from "./task.ts";
 
 /** No access log; GOMAXPROCS 1, as the others have one thread. */
-export function caddy(task: Task): Launch {
-  const upstreams = task.upstreams.map((port) => `127.0.0.1:${port}`).join(" ");
+export function caddy(task: Task): Launch | null {
+  if (task.down === "tcp") return null;
+  const upScheme = task.up === "http2" ? "h2c" : "http";
+  const upstreams = task.upstreams.map((port) => `${upScheme}://127.0.0.1:${port}`).join(" ");
   const scheme = task.tls === null ? "http" : "https";
   const tls =
     task.tls === null ? "" : `tls ${task.tls.cert} ${task.tls.key} { \n protocols tls1.3 \n }`;
@@ -16,7 +18,7 @@ export function caddy(task: Task): Launch {
   auto_https off
   persist_config off
   servers { 
-    protocols h1
+    protocols ${task.down === "http2" ? "h1 h2c" : "h1"}
     timeouts {
       idle 10m
     }

@@ -20,20 +20,22 @@ export function envoy(task: Task): Launch {
           common_tls_context:
             tls_params: { tls_minimum_protocol_version: TLSv1_3, tls_maximum_protocol_version: TLSv1_3 }
             tls_certificates: [{ certificate_chain: { filename: "${task.tls.cert}" }, private_key: { filename: "${task.tls.key}" } }]`;
-  const text = `
-admin: { address: ${address(task.adminPort)} }
-static_resources:
-  listeners:
-  - name: web
-    address: ${address(task.port)}
-    filter_chains:
-    - filters:
+  const http2 =
+    task.up === "http2"
+      ? `
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config: { http2_protocol_options: {} }`
+      : "";
+  const http = `
       - name: envoy.filters.network.http_connection_manager
         typed_config:
           "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
           stat_prefix: web
           use_remote_address: true
           generate_request_id: true
+          upgrade_configs: [{ upgrade_type: websocket }]
           common_http_protocol_options: { idle_timeout: 600s }
           http_filters:
           - name: envoy.filters.http.router
@@ -44,11 +46,25 @@ static_resources:
               domains: ["*"]
               routes:
               - match: { prefix: "/" }
-                route: { cluster: origin, retry_policy: { retry_on: "connect-failure,reset", num_retries: 1 } }${tls}
+                route: { cluster: origin, timeout: 0s, retry_policy: { retry_on: "connect-failure,reset", num_retries: 1 } }`;
+  const tcp = `
+      - name: envoy.filters.network.tcp_proxy
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy
+          stat_prefix: all
+          cluster: origin`;
+  const text = `
+admin: { address: ${address(task.adminPort)} }
+static_resources:
+  listeners:
+  - name: web
+    address: ${address(task.port)}
+    filter_chains:
+    - filters:${task.down === "tcp" ? tcp : http}${tls}
   clusters:
   - name: origin
     connect_timeout: 5s
-    lb_policy: ROUND_ROBIN
+    lb_policy: ROUND_ROBIN${http2}
     circuit_breakers: { thresholds: [{ max_connections: 20000, max_pending_requests: 20000, max_requests: 20000 }] }
     load_assignment: { cluster_name: origin, endpoints: [{ lb_endpoints: [${endpoints}] }] }
 `;

@@ -11,6 +11,7 @@ const packages = {
   "http-proxy": ["http-proxy@1.18.1"],
   "http-proxy-3": ["http-proxy-3@2.0.1"],
   undici: ["undici@7"],
+  "http2-undici": ["undici@7"],
   fastify: ["fastify@5", "@fastify/http-proxy@11"],
 } as const;
 
@@ -21,7 +22,7 @@ let installed: string | null | undefined;
 
 /** Installs all of them; the reason when that cannot be done. */
 function install(): string | null {
-  const names = Object.values(packages).flat();
+  const names = [...new Set(Object.values(packages).flat())];
   const wanted = names.map((name) => name.slice(0, name.lastIndexOf("@")));
   const there = (name: string) => fs.existsSync(path.join(folder, "node_modules", name));
   if (wanted.every(there)) return null;
@@ -45,7 +46,8 @@ export function whyNoPackages(): string | null {
 
 /** One process. */
 export function nodePeer(kind: NodePeer, task: Task): Launch | null {
-  if (task.tls !== null) return null;
+  if (task.tls !== null || task.up === "http2" || task.down === "tcp") return null;
+  if ((task.down === "http2") !== (kind === "http2-undici")) return null;
   const script = path.join(import.meta.dirname, "node-proxy.ts");
   const ports = [task.port, ...task.upstreams].map(String);
   return { command: [process.execPath, script, kind, folder, ...ports] };

@@ -31,6 +31,7 @@ const peers = {
   "http-proxy": (task: Task) => nodePeer("http-proxy", task),
   "http-proxy-3": (task: Task) => nodePeer("http-proxy-3", task),
   undici: (task: Task) => nodePeer("undici", task),
+  "http2-undici": (task: Task) => nodePeer("http2-undici", task),
   fastify: (task: Task) => nodePeer("fastify", task),
   relay,
 } satisfies Record<string, Peer>;
@@ -40,7 +41,13 @@ export type PeerName = keyof typeof peers;
 /** Those that are one program, which has to be on PATH. */
 const programs: readonly PeerName[] = ["haproxy", "nginx", "envoy", "traefik", "caddy"];
 /** Those that come from the package registry. */
-const fromRegistry: readonly PeerName[] = ["http-proxy", "http-proxy-3", "undici", "fastify"];
+const fromRegistry: readonly PeerName[] = [
+  "http-proxy",
+  "http-proxy-3",
+  "undici",
+  "http2-undici",
+  "fastify",
+];
 /** Those with a just-in-time compiler: they get a longer warm-up. */
 export const warmsUp: readonly PeerName[] = ["weft", "relay", ...fromRegistry];
 

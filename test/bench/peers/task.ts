@@ -15,6 +15,14 @@ export interface Task {
   readonly upstreams: readonly number[];
   /** Terminate TLS with this certificate. */
   readonly tls: { readonly cert: string; readonly key: string } | null;
+  /** What callers speak; default `http1`. */
+  readonly down?: "http1" | "http2" | "tcp";
+  /** What the origin speaks; default `http1`. */
+  readonly up?: "http1" | "http2";
+  /** What is asked for is gRPC: nginx forwards nothing else over HTTP/2. */
+  readonly grpc?: boolean;
+  /** Callers upgrade to WebSocket. */
+  readonly upgrades?: boolean;
   /** weft only: routes, the last of which matches; default 1. */
   readonly routes?: number;
   /** weft only: trivial plugins on the route; default 0. */

@@ -3,8 +3,12 @@
 import { put, type Launch, type Task } from "./task.ts";
 
 /** No access log, no metrics; GOMAXPROCS 1, as the others have one thread. */
-export function traefik(task: Task): Launch {
-  const servers = task.upstreams.map((port) => `{ url: "http://127.0.0.1:${port}" }`).join(", ");
+export function traefik(task: Task): Launch | null {
+  if (task.down === "tcp") return null;
+  const scheme = task.up === "http2" ? "h2c" : "http";
+  const servers = task.upstreams
+    .map((port) => `{ url: "${scheme}://127.0.0.1:${port}" }`)
+    .join(", ");
   const certificates =
     task.tls === null
       ? ""

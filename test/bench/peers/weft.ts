@@ -28,6 +28,7 @@ export function weft(task: Task): Launch {
 
 /** @param extraRoutes further lines below `routes:` */
 export function weftConfig(task: Task, extraRoutes: readonly string[] = []): string {
+  if (task.down === "tcp") return tcpConfig(task);
   const routes = [...extraRoutes];
   for (let i = 1; i < (task.routes ?? 1); i++) {
     routes.push(
@@ -52,7 +53,7 @@ gateway:
   listeners: [{ name: web, host: 127.0.0.1, port: ${task.port}${tls} }]
   limits: { connections: 20000 }
 services:
-  origin: { endpoints: [${task.upstreams.map((port) => `"127.0.0.1:${port}"`).join(", ")}] }
+  origin: { endpoints: [${endpoints(task)}], protocol: ${task.up ?? "http1"} }
 consumers: [{ name: bench, keys: ["sha256:${hash}"] }]
 plugins: [request-id]
 routes:
@@ -60,4 +61,19 @@ ${routes.join("\n")}
 admin: { address: 127.0.0.1:${task.adminPort} }
 workers: ${task.workers ?? 1}
 `;
+}
+
+function tcpConfig(task: Task): string {
+  return `
+gateway:
+  listeners: [{ name: all, host: 127.0.0.1, port: ${task.port}, protocol: tcp, to: origin }]
+services:
+  origin: { endpoints: [${endpoints(task)}], protocol: tcp }
+admin: { address: 127.0.0.1:${task.adminPort} }
+workers: ${task.workers ?? 1}
+`;
+}
+
+function endpoints(task: Task): string {
+  return task.upstreams.map((port) => `"127.0.0.1:${port}"`).join(", ");
 }
