@@ -49,6 +49,8 @@ export class ListenPlan {
   private readonly mode: "gateway" | "mesh";
   private readonly workers: number;
   private closed = false;
+  /** Another process accepts on our sockets too: they are not ours to shut. */
+  isShared = false;
   private open: Opened = new Map();
 
   constructor(mode: "gateway" | "mesh", workers: number) {
@@ -83,6 +85,7 @@ export class ListenPlan {
     const before = this.open;
     return {
       points: (slot) => pointsOf(next, slot),
+      settle: () => this.settleAll([...before].filter(([key]) => !next.has(key))),
       commit: () => {
         this.open = next;
         // workers have copies: the sockets close when the last of them lets go
@@ -120,6 +123,15 @@ export class ListenPlan {
     }));
   }
 
+  /** Before {@link close}: nobody new comes in, and whoever waits to be accepted is. */
+  async settle(): Promise<void> {
+    if (!this.closed) await this.settleAll([...this.open]);
+  }
+
+  private async settleAll(open: readonly [string, { readonly socket: ListenSocket }][]) {
+    if (!this.isShared) await Promise.all(open.map(([, { socket }]) => socket.settle()));
+  }
+
   close(): void {
     if (this.closed) return;
     this.closed = true;
@@ -131,6 +143,8 @@ export class ListenPlan {
 export interface PreparedPlan {
   /** Fresh descriptors for a worker of this slot. */
   points(slot: number): ListenPoint[];
+  /** Right before the commit: has the sockets that it closes let in whoever waits in their queues. */
+  settle(): Promise<void>;
   commit(): void;
   abort(): void;
 }

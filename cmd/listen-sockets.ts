@@ -3,9 +3,15 @@
 import dns from "node:dns/promises";
 import net from "node:net";
 import { closeSync } from "node:fs";
+import { setTimeout as delay } from "node:timers/promises";
 import { CommandError, exitCodes } from "./exit.ts";
 import type { Handover } from "./hot-restart.ts";
-import { canDuplicate, duplicate } from "./system-calls.ts";
+import { canDuplicate, dropNew, duplicate, queued } from "./system-calls.ts";
+
+/** A handshake that has begun gets its last packet within this time. */
+const settleMs = 100;
+/** Nobody waits longer for workers that do not accept. */
+const settleMostMs = 1000;
 
 /** A bound socket: one of ours, or a descriptor that another process left us. */
 interface KeptSocket {
@@ -98,6 +104,23 @@ export class ListenSocket {
   /** `host:port` as bound. */
   get address(): string {
     return net.isIPv6(this.host) ? `[${this.host}]:${this.port}` : `${this.host}:${this.port}`;
+  }
+
+  /**
+   * No new connection comes in from now on; resolves when the workers have accepted all that were under way. To be
+   * called before {@link close}: what waits in the queue of a socket that closes is reset. Never on a socket that
+   * another process has taken over.
+   */
+  async settle(): Promise<void> {
+    if (!this.copies) return;
+    const fds = this.sockets.map((socket) => socket.fd());
+    if (!fds.map(dropNew).includes(true)) return;
+    const startMs = performance.now();
+    for (;;) {
+      await delay(settleMs);
+      const isEmpty = fds.every((fd) => queued(fd) === 0);
+      if (isEmpty || performance.now() - startMs > settleMostMs) return;
+    }
   }
 
   /** Gives the port back once the workers have closed their copies. */

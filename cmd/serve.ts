@@ -170,8 +170,10 @@ class Serving {
     const { log } = this;
     if (this.restarting || supervisor.draining) return;
     this.restarting = true;
+    supervisor.plan.isShared = true;
+    let done = false;
     try {
-      const done = await startSuccessor({
+      done = await startSuccessor({
         sockets: supervisor.plan.handover(),
         log,
         closeAdmin: async () => this.admin?.release(),
@@ -181,6 +183,7 @@ class Serving {
     } catch (error) {
       log.error("hot restart failed", { error: (error as Error).message });
     } finally {
+      supervisor.plan.isShared = done;
       this.restarting = false;
     }
   }

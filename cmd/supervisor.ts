@@ -150,6 +150,7 @@ export class Supervisor {
   async drain(limitMs: number): Promise<void> {
     this.draining = true;
     this.services.close();
+    await this.plan.settle();
     // workers accept on copies: the ports close when the last of them lets go
     this.plan.close();
     await this.workers.drain(limitMs);

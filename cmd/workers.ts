@@ -92,6 +92,7 @@ export class Workers {
         for (const thread of this.threads) thread.tell({ type: "abort", version: next.version });
         return outcome;
       }
+      await plan.settle();
       this.applied = next;
       plan.commit();
       await Promise.all(
@@ -119,6 +120,7 @@ export class Workers {
         const outcome = await this.startSlot(slot, next, plan.points(slot));
         if (slot === 0) {
           if (!outcome.ok) return outcome;
+          await plan.settle();
           this.applied = next;
           plan.commit();
         }
