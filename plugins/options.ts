@@ -9,7 +9,12 @@ export function durationOption() {
   return z.union([z.string(), z.number()]).transform((value, issues) => {
     const ms = toDurationMs(value);
     if (ms === undefined)
-      issues.addIssue(`${JSON.stringify(value)} is not a duration such as "250ms", "5s" or "1m"`);
+      issues.addIssue({
+        code: "custom",
+        message: `${JSON.stringify(value)} is not a duration such as "250ms", "5s" or "1m"`,
+        params: { unit: "duration" },
+        input: value,
+      });
     return ms ?? 0;
   });
 }
@@ -19,7 +24,12 @@ export function sizeOption() {
   return z.union([z.string(), z.number()]).transform((value, issues) => {
     const bytes = toBytes(value);
     if (bytes === undefined)
-      issues.addIssue(`${JSON.stringify(value)} is not a size such as "64KiB" or "1MiB"`);
+      issues.addIssue({
+        code: "custom",
+        message: `${JSON.stringify(value)} is not a size such as "64KiB" or "1MiB"`,
+        params: { unit: "size" },
+        input: value,
+      });
     return bytes ?? 0;
   });
 }
@@ -29,7 +39,12 @@ export function rateOption() {
   return z.string().transform((value, issues) => {
     const rate = toRate(value);
     if (rate === undefined)
-      issues.addIssue(`${JSON.stringify(value)} is not a rate such as "100/min" (s, min, h, day)`);
+      issues.addIssue({
+        code: "custom",
+        message: `${JSON.stringify(value)} is not a rate such as "100/min" (s, min, h, day)`,
+        params: { unit: "rate" },
+        input: value,
+      });
     return rate ?? { limit: 1, windowMs: 1000 };
   });
 }

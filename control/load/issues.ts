@@ -3,7 +3,7 @@
 import type { z } from "zod";
 import type { ConfigPath, Problem } from "../config.ts";
 import { isSecretPath } from "./problems.ts";
-import { orList, show } from "../schema/scalars.ts";
+import { orList, show, suggestedUnit } from "../schema/scalars.ts";
 import type { IssueParams } from "../schema/scalars.ts";
 import { didYouMean, didYouMeanKey } from "../suggest.ts";
 
@@ -83,6 +83,8 @@ function problemsOf(
       return issue.issues.flatMap((inner) => problemsOf(inner, path, data, known));
     case "custom": {
       const params: IssueParams = issue.params ?? {};
+      const suggestion =
+        params.unit === undefined ? params.suggestion : suggestedUnit(params.unit, String(input));
       return [
         {
           path,
@@ -90,9 +92,7 @@ function problemsOf(
           message: issue.message,
           ...(params.missing === true ? { missing: true } : {}),
           ...(params.expected === undefined ? {} : { expected: params.expected }),
-          ...(params.suggestion === undefined || params.suggestion === null
-            ? {}
-            : { suggestion: params.suggestion }),
+          ...(suggestion === undefined || suggestion === null ? {} : { suggestion }),
         },
       ];
     }

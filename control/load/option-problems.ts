@@ -4,6 +4,7 @@ import type { z } from "zod";
 import type { ConfigPath, Problem } from "../config.ts";
 import { silent, toProblems, type KnownKeys } from "./issues.ts";
 import { keysOf } from "../json-schema.ts";
+import { unknownOptions } from "../../proxy/pipeline/options.ts";
 
 /** `base` is where the options stand. Null: the schema is of another library, or has no complaint. */
 export async function explainOptions(
@@ -13,8 +14,12 @@ export async function explainOptions(
 ): Promise<Problem[] | null> {
   if (!isZod(schema)) return null;
   const found = await schema.safeParseAsync(options, silent);
-  if (found.success) return null;
-  const problems = toProblems(found.error.issues, options, careful(keysOf(schema)));
+  const unknown = unknownOptions(schema, options);
+  if (found.success && unknown.length === 0) return null;
+  const issues: z.core.$ZodIssue[] = found.success
+    ? [{ code: "unrecognized_keys", keys: unknown, path: [], message: "" }]
+    : found.error.issues;
+  const problems = toProblems(issues, options, careful(keysOf(schema)));
   return problems.map((problem) => ({ ...problem, path: [...base, ...problem.path] }));
 }
 

@@ -2,6 +2,7 @@
 
 import { z } from "zod";
 import { grpcRetryNames } from "../../policies/retry.ts";
+import { didYouMean } from "../suggest.ts";
 import { choice, duration, name, notYet, number, rate, refuse, show, whole } from "./scalars.ts";
 
 const retryWords = [
@@ -20,7 +21,10 @@ const retryOn = z
     const word = String(value);
     if (/^[45]\d\d$/.test(word) || (retryWords as readonly string[]).includes(word)) return word;
     if (grpcWords.includes(word)) return word;
-    return refuse(ctx, `${show(value)} is not a reason to retry`, { expected: retryExpected });
+    return refuse(ctx, `${show(value)} is not a reason to retry`, {
+      expected: retryExpected,
+      suggestion: didYouMean(word, [...retryWords, ...grpcWords]),
+    });
   })
   .meta({ examples: [...retryWords, 503, "unavailable"] });
 

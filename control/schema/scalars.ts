@@ -19,6 +19,8 @@ import type { Rate } from "../config.ts";
 export interface IssueParams {
   readonly expected?: string;
   readonly suggestion?: string | null;
+  /** What a plugin's own option should have been: the suggestion is made from what stands there. */
+  readonly unit?: "duration" | "size" | "rate";
   readonly at?: "key" | "value";
   /** Something that should be there is not. */
   readonly missing?: boolean;
@@ -125,6 +127,13 @@ export function rate() {
       })
     );
   });
+}
+
+const suggestUnit = { duration: suggestDuration, size: suggestSize, rate: suggestRate };
+
+/** The spelling that was probably meant, as a question; null when nothing is near. */
+export function suggestedUnit(unit: keyof typeof suggestUnit, text: string): string | null {
+  return quoteMean(suggestUnit[unit](text));
 }
 
 function quoteMean(text: string | null): string | null {
