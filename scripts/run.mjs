@@ -33,6 +33,7 @@ const tasks = {
   bench: (args) => run(node, ["test/bench/run.ts", ...args]),
   fuzz: (args) => run(node, ["test/fuzz/run.ts", ...args]),
   soak: (args) => run(node, ["test/soak/run.ts", ...args]),
+  scale: (args) => run(node, ["test/scale/run.ts", ...args]),
   check,
   test,
 };
