@@ -8,6 +8,7 @@ import type { HeadLimits } from "../http1/head.ts";
 import { releaseArrays } from "../http1/scan.ts";
 import type { Transport, TransportHandler } from "../listen/transport.ts";
 import { boundOfFields, boundOfLines, writeFields, writeLines } from "./field-writer.ts";
+import { ClosedStreams } from "./closed-streams.ts";
 import { ClientStream, STREAM_WINDOW } from "./client-stream.ts";
 import { connectionWindowMax, ReceiveWindow, threadBudget } from "./flow.ts";
 import {
@@ -42,6 +43,10 @@ const responseLimits: HeadLimits = { headerBytes: 80 * 1024, headerCount: 200 };
 const MAX_STREAMS = 256;
 /** Frames that carry nothing, in a row and within a second; more is a flood. */
 const EMPTY_LIMIT = 1000;
+/** Settings in one frame (CVE-2020-11080; nghttp2: 32). */
+const SETTINGS_MAX = 32;
+/** How long an endpoint has for reading why it is left, before the connection is cut. */
+const LINGER_MS = 2000;
 /** CONTINUATION frames of one head: with frames of a sensible size its limit in bytes comes first. */
 const CONTINUATION_LIMIT = 64;
 
@@ -79,6 +84,7 @@ export class ClientSession extends Timed implements TransportHandler, FrameSink 
   private readonly decoder = new HpackDecoder();
   private readonly received = new ReceiveWindow(threadBudget, connectionWindowMax);
   private readonly streams = new Map<number, ClientStream>();
+  private readonly closed = new ClosedStreams();
   private nextId = 1;
   private maxStreams = 100;
   private settled = false;
@@ -151,7 +157,8 @@ export class ClientSession extends Timed implements TransportHandler, FrameSink 
   }
 
   override onDue(nowMs: number): void {
-    this.owner.onDue(this, nowMs);
+    if (this.dead) this.transport.destroy();
+    else this.owner.onDue(this, nowMs);
   }
 
   // === called by the streams ===
@@ -241,6 +248,7 @@ export class ClientSession extends Timed implements TransportHandler, FrameSink 
 
   reset(stream: ClientStream, code: number): void {
     if (!this.dead) this.output.short(typeWith(FrameType.rstStream, 0), stream.id, code);
+    this.closed.noteReset(stream.id);
     this.forget(stream);
   }
 
@@ -316,8 +324,9 @@ export class ClientSession extends Timed implements TransportHandler, FrameSink 
           return this.fail(ErrorCode.frameSizeError, "an RST_STREAM that is not of four bytes");
         if (this.isIdle(id))
           return this.fail(ErrorCode.protocolError, `RST_STREAM of ${id}, which was never opened`);
-        this.streams.get(id)?.wasReset(readUint32(buf, start));
-        return true;
+        if (!this.streams.has(id)) return this.counts("an endless row of RST_STREAM");
+        this.streams.get(id)!.wasReset(readUint32(buf, start));
+        return !this.dead;
       case FrameType.settings:
         return this.onSettings(flags, id, buf, start, end);
       case FrameType.ping:
@@ -328,6 +337,10 @@ export class ClientSession extends Timed implements TransportHandler, FrameSink 
         return this.onWindowUpdate(id, buf, start, end);
       case FrameType.pushPromise:
         return this.fail(ErrorCode.protocolError, "a PUSH_PROMISE although push is off");
+      case FrameType.priority:
+        return this.onPriority(id, end - start);
+      case FrameType.priorityUpdate:
+        return this.fail(ErrorCode.protocolError, "a PRIORITY_UPDATE from a server");
       default:
         return this.counts("an endless row of frames that say nothing");
     }
@@ -336,6 +349,17 @@ export class ClientSession extends Timed implements TransportHandler, FrameSink 
   /** RFC 9113 section 5.1: nothing but a push, which is off, could open it. */
   private isIdle(id: number): boolean {
     return (id & 1) === 0 || id >= this.nextId;
+  }
+
+  private onPriority(id: number, length: number): boolean {
+    if (id === 0) return this.fail(ErrorCode.protocolError, "PRIORITY on stream 0");
+    if (length !== 5) {
+      const why = "a PRIORITY that is not of five bytes";
+      const stream = this.streams.get(id);
+      if (stream === undefined) return this.fail(ErrorCode.frameSizeError, why);
+      stream.malformed(why, ErrorCode.frameSizeError);
+    }
+    return this.counts("an endless row of PRIORITY");
   }
 
   /** True until too many frames in a row bring nothing. */
@@ -367,6 +391,10 @@ export class ClientSession extends Timed implements TransportHandler, FrameSink 
         return this.fail(ErrorCode.protocolError, "DATA on a stream that was never opened");
       const granted = this.received.consume(length);
       if (granted > 0) this.output.short(typeWith(FrameType.windowUpdate, 0), 0, granted);
+      if (this.closed.wasReset(id)) return true;
+      this.closed.noteReset(id);
+      this.output.short(typeWith(FrameType.rstStream, 0), id, ErrorCode.streamClosed);
+      this.owner.onError(this, ErrorCode.streamClosed, id, "DATA on a stream that has ended");
       return true;
     }
     const ends = (flags & Flag.endStream) !== 0;
@@ -380,11 +408,12 @@ export class ClientSession extends Timed implements TransportHandler, FrameSink 
     if (this.isIdle(id))
       return this.fail(ErrorCode.protocolError, `HEADERS on stream ${id}, which is not open`);
     let to = end;
-    if ((flags & Flag.padded) !== 0) {
-      to = end - (buf[start] ?? 0);
-      start++;
-    }
-    if ((flags & Flag.priority) !== 0) start += 5;
+    const isPadded = (flags & Flag.padded) !== 0;
+    const hasPriority = (flags & Flag.priority) !== 0;
+    if (end - start < (isPadded ? 1 : 0) + (hasPriority ? 5 : 0))
+      return this.fail(ErrorCode.frameSizeError, "HEADERS too short for their flags");
+    if (isPadded) to = end - buf[start++]!;
+    if (hasPriority) start += 5;
     if (start > to) return this.fail(ErrorCode.protocolError, "padding longer than its frame");
     if ((flags & Flag.endHeaders) !== 0) return this.readBlock(id, flags, buf, start, to);
     this.block = Buffer.from(buf.subarray(start, to));
@@ -429,6 +458,8 @@ export class ClientSession extends Timed implements TransportHandler, FrameSink 
       return !this.dead;
     }
     // a block of a stream that is gone is decoded all the same: the table must stay in step
+    if (stream === undefined && !this.closed.wasReset(id))
+      return this.fail(ErrorCode.streamClosed, `HEADERS on stream ${id}, which has ended`);
     const head = new ResponseHead();
     responseReader.begin(head, responseLimits);
     if (!this.decoder.decode(buf, start, end, responseReader))
@@ -443,11 +474,13 @@ export class ClientSession extends Timed implements TransportHandler, FrameSink 
   private onSettings(flags: number, id: number, buf: Buffer, start: number, end: number): boolean {
     if (id !== 0) return this.fail(ErrorCode.protocolError, "SETTINGS on a stream");
     if ((flags & Flag.ack) !== 0)
-      return (
-        end === start || this.fail(ErrorCode.frameSizeError, "an acknowledgement with settings")
-      );
+      return end === start
+        ? this.counts("an endless row of SETTINGS")
+        : this.fail(ErrorCode.frameSizeError, "an acknowledgement with settings");
     if ((end - start) % 6 !== 0)
       return this.fail(ErrorCode.frameSizeError, "SETTINGS of a broken length");
+    if (end - start > SETTINGS_MAX * 6)
+      return this.fail(ErrorCode.enhanceYourCalm, `more than ${SETTINGS_MAX} settings in a frame`);
     if (this.settled && !this.counts("an endless row of SETTINGS")) return false;
     for (let at = start; at < end; at += 6) {
       const value = readUint32(buf, at + 2);
@@ -479,6 +512,11 @@ export class ClientSession extends Timed implements TransportHandler, FrameSink 
           // larger frames would gain nothing: what we write comes in chunks of 64 KiB at most
           this.maxFrame = Math.min(value, 64 * 1024);
           break;
+        case Setting.enableConnectProtocol:
+        case Setting.noRfc7540Priorities:
+          if (value > 1)
+            return this.fail(ErrorCode.protocolError, "a setting that is neither 0 nor 1");
+          break;
       }
     }
     this.output.frame(ackSettings);
@@ -496,8 +534,8 @@ export class ClientSession extends Timed implements TransportHandler, FrameSink 
     if (id !== 0) return this.fail(ErrorCode.protocolError, "a PING on a stream");
     if (end - start !== 8)
       return this.fail(ErrorCode.frameSizeError, "a PING that is not of eight bytes");
-    if ((flags & Flag.ack) !== 0) return true;
     if (!this.counts("an endless row of PINGs")) return false;
+    if ((flags & Flag.ack) !== 0) return true;
     const pong = Buffer.alloc(frameHeadBytes + 8);
     writeFrameHead(pong, 0, 8, typeWith(FrameType.ping, Flag.ack), 0);
     buf.copy(pong, frameHeadBytes, start, end);
@@ -523,6 +561,7 @@ export class ClientSession extends Timed implements TransportHandler, FrameSink 
   private onWindowUpdate(id: number, buf: Buffer, start: number, end: number): boolean {
     if (end - start !== 4)
       return this.fail(ErrorCode.frameSizeError, "a WINDOW_UPDATE that is not of four bytes");
+    if (!this.counts("an endless row of WINDOW_UPDATE")) return false;
     const increment = readUint31(buf, start);
     if (id === 0) {
       this.sendWindow += increment;
@@ -537,8 +576,9 @@ export class ClientSession extends Timed implements TransportHandler, FrameSink 
     const stream = this.streams.get(id);
     if (stream === undefined) return true;
     stream.sendWindow += increment;
-    if (increment === 0 || stream.sendWindow > maxWindowBytes)
-      stream.malformed("a WINDOW_UPDATE out of range");
+    if (increment === 0) stream.malformed("a WINDOW_UPDATE of nothing");
+    else if (stream.sendWindow > maxWindowBytes)
+      stream.malformed("a window above 2^31-1", ErrorCode.flowControlError);
     else stream.pump();
     return !this.dead;
   }
@@ -568,8 +608,10 @@ export class ClientSession extends Timed implements TransportHandler, FrameSink 
     this.output.frame(goaway);
     this.output.flush();
     this.dead = true;
+    // over TLS a cut at once would lose the GOAWAY
     this.transport.end();
-    this.transport.destroy();
+    this.transport.resume();
+    this.wheel.arm(this, performance.now() + LINGER_MS);
   }
 }
 

@@ -51,7 +51,7 @@ export function askOverHttp2(
     // the reason is what the check reports
     onError() {},
   };
-  // nothing is ever armed on it: the check has one timer for all
+  // armed at its end alone: the check has one timer for all else
   const session = new ClientSession(transport, host, isSecure ? "https" : "http", owner, idleWheel);
   const stream = session.open();
   const answer = new HealthAnswer(isGrpc, end);

@@ -150,6 +150,11 @@ export class Http2Pool implements UpstreamPool, SessionOwner {
 
   onClosing(session: ClientSession): void {
     this.sessions = this.sessions.filter((other) => other !== session);
+    if (this.untold !== session) return;
+    // it hung up on the preface, or said something else: it speaks HTTP/1.1
+    this.untold = null;
+    this.learned = "http1";
+    this.dialAll();
   }
 
   onError(session: ClientSession, code: number, streamId: number, why: string): void {
@@ -163,15 +168,10 @@ export class Http2Pool implements UpstreamPool, SessionOwner {
   onGone(session: ClientSession): void {
     this.env.countConnection(-1);
     this.onClosing(session);
-    if (this.untold !== session) return;
-    // it hung up on the preface: it speaks HTTP/1.1
-    this.untold = null;
-    this.learned = "http1";
-    this.dialAll();
   }
 
   onDue(session: ClientSession, nowMs: number): void {
-    // it swallowed the preface and says nothing: onGone makes HTTP/1.1 of it
+    // it swallowed the preface and says nothing: onClosing makes HTTP/1.1 of it
     if (session === this.untold) return session.close();
     if (session.active === 0 && nowMs - session.idleSinceMs >= IDLE_MS) return session.close();
     const since = session.active === 0 ? session.idleSinceMs : nowMs;

@@ -29,6 +29,8 @@ export interface LaneOptions {
   readonly more?: string;
   /** Default 1: most tests look at one connection at a time. */
   readonly workers?: number;
+  /** Further files beside the configuration, by name. */
+  readonly files?: Readonly<Record<string, string>>;
 }
 
 /** One lane: send to `host` on the gateway, and `origin` sees it. */
@@ -98,6 +100,7 @@ export class Lanes {
       free.set(name, lanes);
     }
     const gateway = await Gateway.start({
+      files: options.files ?? {},
       config: ({ port, admin }) => `
 gateway:
   listeners: [{ name: web, host: 127.0.0.1, port: ${port[0]} }]
