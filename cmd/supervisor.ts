@@ -16,7 +16,7 @@ import { MainServices } from "./main-services.ts";
 import { ProcessMetrics } from "./process-metrics.ts";
 import type { FromWorker } from "./protocol.ts";
 import { RefusedCallers } from "./refused-callers.ts";
-import { certificateFiles, codeFiles, contentHash } from "./watched-files.ts";
+import { certificateFiles, codeFiles, contentHashes } from "./watched-files.ts";
 import { ThreadNumbers } from "./thread-numbers.ts";
 import { startWatchdog } from "./watchdog.ts";
 import type { WorkerThread } from "./worker-thread.ts";
@@ -53,7 +53,8 @@ export class Supervisor {
   private readonly onFiles: SupervisorOptions["onFiles"];
   private readonly shared: SharedState;
   private readonly ticketKeys = randomBytes(48);
-  private codeHash = "";
+  /** Content hashes of the files that the threads have imported: what is changed of these needs new threads. */
+  private imported = new Map<string, string>();
   private stopWatchdog = (): void => {};
   /** One configuration after the other. */
   private turn: Promise<unknown> = Promise.resolve();
@@ -167,7 +168,7 @@ export class Supervisor {
 
   private async begin(loaded: Loaded): Promise<void> {
     const code = await codeFiles(loaded.config);
-    this.codeHash = await contentHash(code);
+    this.imported = await contentHashes(code);
     this.onFiles([...certificateFiles(loaded.config), ...code]);
     (await this.plan.prepare(loaded.config)).commit();
     await this.services.apply(loaded.config);
@@ -191,7 +192,7 @@ export class Supervisor {
     const broken = checkReferences(config);
     if (broken.length > 0) return this.reject(loaded.locate(broken));
     const code = await codeFiles(config);
-    const codeHash = await contentHash(code);
+    const hashes = await contentHashes(code);
     const before = this.applied === null ? [] : certificateFiles(this.applied.config);
     this.onFiles([...before, ...this.code, ...certificateFiles(config), ...code]);
     let plan: PreparedPlan;
@@ -202,17 +203,22 @@ export class Supervisor {
       return this.reject([rootProblem(error.message)]);
     }
     const next = { version: (this.applied?.version ?? 0) + 1, config };
-    const needsThreads = codeHash !== this.codeHash;
+    const needsThreads = [...hashes].some(
+      ([file, hash]) => this.imported.has(file) && this.imported.get(file) !== hash,
+    );
     const outcome = needsThreads
       ? await this.workers.roll(next, plan, config.drainTimeoutMs)
       : await this.workers.apply(next, plan);
     if (!outcome.ok) {
       plan.abort();
+      // a thread remembers a failed import, too: the next configuration with these files gets new threads
+      if (!needsThreads)
+        for (const file of code) if (!this.imported.has(file)) this.imported.set(file, "");
       const died = rootProblem(`a worker died of this configuration: ${inWords(outcome)}`);
       return this.reject(outcome.died === null ? loaded.locate(outcome.problems) : [died]);
     }
     await this.services.apply(config);
-    this.codeHash = codeHash;
+    this.imported = needsThreads ? hashes : new Map([...this.imported, ...hashes]);
     this.inEffect(loaded, next.version, code);
     return { ok: true, version: next.version };
   }

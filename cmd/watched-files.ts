@@ -22,14 +22,14 @@ export async function codeFiles(config: Config): Promise<string[]> {
   return [...found].sort();
 }
 
-/** A hash over the contents; a file that cannot be read counts as empty. */
-export async function contentHash(files: readonly string[]): Promise<string> {
-  const hash = createHash("sha256");
+/** A hash of each file's content; a file that cannot be read counts as empty. */
+export async function contentHashes(files: readonly string[]): Promise<Map<string, string>> {
+  const hashes = new Map<string, string>();
   for (const file of files) {
     const content = await readFile(file).catch(() => Buffer.alloc(0));
-    hash.update(`${file}\0${content.length}\0`).update(content);
+    hashes.set(file, createHash("sha256").update(content).digest("hex"));
   }
-  return hash.digest("hex");
+  return hashes;
 }
 
 /** More than this is a program of its own: its changes need a restart. */

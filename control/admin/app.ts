@@ -173,9 +173,9 @@ function addActions(app: Hono, source: AdminSource): void {
     const config = source.current()?.config;
     if (config === undefined) return nothingYet();
     // Loaded when first asked: it needs the whole compiler.
-    const { explain } = await import("../explain.ts");
+    const { explainApart } = await import("../explain/apart.ts");
     const endpoints = (service: string) => source.endpoints(service);
-    const answer = await explain(config, question, { mode: source.mode, endpoints });
+    const answer = await explainApart(config, question, { mode: source.mode, endpoints });
     return typeof answer === "string"
       ? problemResponse(400, "bad-request", answer)
       : c.json(answer);
