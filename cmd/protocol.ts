@@ -46,8 +46,8 @@ export type ToWorker =
   /** Accept for another slot too, whose worker is being replaced. */
   | { readonly type: "adopt"; readonly slot: number; readonly points: readonly ListenPoint[] }
   | { readonly type: "release"; readonly slot: number }
-  /** Stop accepting, finish what runs, then answer `drained`. */
-  | { readonly type: "drain" }
+  /** Stop accepting, finish what runs, cut what is left shortly before `limitMs`, then answer `drained`. */
+  | { readonly type: "drain"; readonly limitMs: number }
   | { readonly type: "log-level"; readonly level: LogLevel };
 
 export type FromWorker =

@@ -5,7 +5,7 @@ import { Listener, type ListenerEnv, type ListenerSpec } from "../proxy/listen/l
 import type { ListenPoint } from "./protocol.ts";
 
 /** What a configuration says of a listener, besides its address. */
-export type ListenerNature = Pick<ListenerSpec, "tls" | "proxyProtocol" | "plainText">;
+export type ListenerNature = Pick<ListenerSpec, "tls" | "proxyProtocol" | "plainText" | "detects">;
 
 interface Open {
   readonly listener: Listener;
@@ -86,6 +86,11 @@ export class WorkerListeners {
     await Promise.all(this.all().map((listener) => listener.drain()));
   }
 
+  /** Cuts every connection. */
+  destroy(): void {
+    for (const listener of this.all()) listener.destroy();
+  }
+
   private async openOne(point: ListenPoint, nature: ListenerNature): Promise<Open> {
     const { name, host, port, descriptor } = point;
     const spec = { ...nature, name, host, port, reusePort: true };
@@ -109,7 +114,12 @@ export class WorkerListeners {
 }
 
 function isSame(a: ListenerNature, b: ListenerNature): boolean {
-  return a.tls === b.tls && a.proxyProtocol === b.proxyProtocol && a.plainText === b.plainText;
+  return (
+    a.tls === b.tls &&
+    a.proxyProtocol === b.proxyProtocol &&
+    a.plainText === b.plainText &&
+    (a.detects ?? false) === (b.detects ?? false)
+  );
 }
 
 /** A descriptor that nobody needs: the listener it was meant for is open already. */

@@ -23,6 +23,7 @@ import type { Endpoint } from "../proxy/service/endpoint.ts";
 import { serveHttp } from "../proxy/serve.ts";
 import { ServiceSet } from "../proxy/service/set.ts";
 import type { Snapshot } from "../proxy/snapshot.ts";
+import { Habit } from "../proxy/tunnel/habit.ts";
 import { serveRelay, type RelayEnv } from "../proxy/tunnel/relay.ts";
 import { createDial } from "../proxy/upstream/connect.ts";
 import { closePool } from "../proxy/upstream/endpoint-pool.ts";
@@ -58,6 +59,9 @@ const meshLimits = {
   headerTimeoutMs: 60_000,
   idleTimeoutMs: 300_000,
 };
+
+/** Before the end of a drain: time for what is cut to be counted and logged. */
+const CUT_BEFORE_MS = 250;
 
 export class WorkerRuntime {
   private readonly start: WorkerStart;
@@ -154,7 +158,7 @@ export class WorkerRuntime {
         return;
       case "drain":
         this.draining = true;
-        await this.listeners.drain();
+        await this.drain(message.limitMs);
         await this.instances.close();
         this.current?.accessLog.flush();
         return this.outbox.post({ type: "drained" });
@@ -208,6 +212,14 @@ export class WorkerRuntime {
     return problem;
   }
 
+  /** Whoever is cut is told by a reset, and has a line in the log: the end of the process would tell nobody. */
+  private async drain(limitMs: number): Promise<void> {
+    const cutMs = limitMs - Math.min(CUT_BEFORE_MS, limitMs / 10);
+    const timer = setTimeout(() => this.listeners.destroy(), cutMs).unref();
+    await this.listeners.drain();
+    clearTimeout(timer);
+  }
+
   private nature(point: ListenPoint): ListenerNature {
     const { config, tls, identity } = this.current!;
     if (point.plane === "edge") {
@@ -216,6 +228,7 @@ export class WorkerRuntime {
         tls: tls.of(point.name),
         proxyProtocol: listener?.proxyProtocol ?? false,
         plainText: "refuse",
+        detects: listener?.protocol === "auto",
       };
     }
     const isPermissive = config.mesh?.mtls === "permissive";
@@ -228,13 +241,14 @@ export class WorkerRuntime {
 
   private listenerEnv(point: ListenPoint): ListenerEnv {
     const { shared } = this;
+    const habit = new Habit();
     return {
       wheel: this.wheel,
       now,
       log: this.outbox,
-      serve: (transport, conn) =>
+      serve: (transport, conn, secure) =>
         this.current!.snapshot.streams.has(point.name) && point.plane === "edge"
-          ? serveRelay(transport, conn, this.relayEnv(point))
+          ? serveRelay(transport, conn, this.relayEnv(point, habit), secure)
           : serveHttp(transport, conn, this.env(point.plane)),
       admit: () => shared.enterConnection(this.limits().connections),
       release: () => shared.leaveConnection(),
@@ -247,7 +261,7 @@ export class WorkerRuntime {
     };
   }
 
-  private relayEnv(point: ListenPoint): RelayEnv {
+  private relayEnv(point: ListenPoint, habit: Habit): RelayEnv {
     const { log, accessLog, metrics, dial } = this.env(point.plane);
     return {
       wheel: this.wheel,
@@ -255,7 +269,9 @@ export class WorkerRuntime {
       accessLog,
       metrics,
       dial,
-      target: () => this.current!.snapshot.streams.get(point.name) ?? null,
+      habit,
+      snapshot: () => this.current!.snapshot,
+      serveHttp: (transport, conn) => serveHttp(transport, conn, this.env(point.plane)),
       now,
       newId,
     };

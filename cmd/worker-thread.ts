@@ -88,9 +88,9 @@ export class WorkerThread {
     return outcome;
   }
 
-  /** Resolves when its last exchange has ended, or it died. */
-  async drain(): Promise<void> {
-    await this.ask({ type: "drain" }, (answer) => answer.type === "drained");
+  /** Resolves when its last exchange has ended, or it died; it cuts what is left shortly before `limitMs`. */
+  async drain(limitMs: number): Promise<void> {
+    await this.ask({ type: "drain", limitMs }, (answer) => answer.type === "drained");
   }
 
   tell(message: ToWorker): void {

@@ -25,10 +25,12 @@ export class WorkerTls {
     const next = new Map<string, TlsContexts>();
     const swaps: (() => void)[] = [];
     const problems: Problem[] = [];
-    for (const [index, { name, tls }] of (config.gateway?.listeners ?? []).entries()) {
+    for (const [index, { name, tls, protocol }] of (config.gateway?.listeners ?? []).entries()) {
       if (tls === null) continue;
       try {
-        const material = await readTlsFiles(tls, this.ticketKeys);
+        const files = await readTlsFiles(tls, this.ticketKeys);
+        // what is spoken inside is the service's own: a client that names it by ALPN must not be turned away
+        const material = protocol === "tcp" ? { ...files, alpn: null } : files;
         const fresh = new TlsContexts(material);
         const live = this.live.get(name);
         if (live !== undefined) swaps.push(() => live.replace(material));

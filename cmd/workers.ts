@@ -136,7 +136,7 @@ export class Workers {
     this.stopRestarting();
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<void>((resolve) => (timer = setTimeout(resolve, limitMs)));
-    await Promise.race([Promise.all(this.threads.map((thread) => thread.drain())), late]);
+    await Promise.race([Promise.all(this.threads.map((thread) => thread.drain(limitMs))), late]);
     clearTimeout(timer);
   }
 
@@ -186,7 +186,7 @@ export class Workers {
   private async retire(thread: WorkerThread, limitMs: number): Promise<void> {
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<void>((resolve) => (timer = setTimeout(resolve, limitMs)));
-    await Promise.race([thread.drain(), late]);
+    await Promise.race([thread.drain(limitMs), late]);
     clearTimeout(timer);
     await thread.stop();
   }

@@ -50,6 +50,7 @@ export async function buildSnapshot(config: Config, env: BuildEnv): Promise<Snap
       outbound: env.mode === "mesh" ? await buildPlane(build, "mesh-outbound") : null,
       inbound: env.mode === "mesh" ? await buildPlane(build, "mesh-inbound") : null,
     };
+    const streams = await streamTargets(config, prepared.services, lists);
     problems.push(...lists.problems);
     problems.push(...checkSides(config, definitions, env.mode));
     if (problems.length > 0) throw new ConfigProblems(unique(problems));
@@ -57,7 +58,7 @@ export async function buildSnapshot(config: Config, env: BuildEnv): Promise<Snap
       version: env.version,
       planes,
       services: prepared.services,
-      streams: streamTargets(config, prepared.services),
+      streams,
       activate: () => prepared.activate(),
       use: new SnapshotUse(() => lists.release()),
     };

@@ -64,14 +64,16 @@ export interface ListenerConfig {
   readonly host: string | null;
   readonly port: number;
   readonly tls: ListenerTlsConfig | null;
-  /** `http`; `tcp` to one service; `tls`: passed through unopened, to the service of its server name. */
-  readonly protocol: "http" | "tcp" | "tls";
-  /** Of `tcp`. */
+  /** `http`; `tcp` to one service; `tls`: passed through unopened, to the service of its server name; `auto`: by the first bytes. */
+  readonly protocol: "http" | "tcp" | "tls" | "auto";
+  /** Of `tcp`, and of `auto` for what is neither HTTP nor named in `sni`. */
   readonly to: string | null;
-  /** Of `tls`: exact name or `*.suffix`, lower case, to service. */
+  /** Of `tls` and `auto`: exact name or `*.suffix`, lower case, to service. */
   readonly sni: Readonly<Record<string, string>> | null;
   /** PROXY protocol v1/v2 is required on each connection (default false). */
   readonly proxyProtocol: boolean;
+  /** Of all but `http`: plugins for connections. */
+  readonly plugins: readonly PluginUse[];
 }
 
 export interface ListenerTlsConfig {
@@ -97,6 +99,8 @@ export interface ServiceConfig {
   readonly protocol: "http1" | "http2" | "auto" | "tcp";
   readonly policy: string | PolicyConfig | null;
   readonly health: HealthConfig | null;
+  /** Connections to it begin with a PROXY header of this version. Of `tcp` services. */
+  readonly proxyProtocol: "v1" | "v2" | null;
 }
 
 export interface EndpointConfig {

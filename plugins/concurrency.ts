@@ -1,8 +1,8 @@
-/** Bounds how many requests of a caller run at once, over all worker threads. */
+/** Bounds how many requests, or connections, of a caller run at once, over all worker threads. */
 
 import { z } from "zod";
 import { FieldName } from "../proxy/http/fields.ts";
-import { definePlugin, problem, slot } from "../proxy/pipeline/plugin.ts";
+import { definePlugin, problem, reject, slot } from "../proxy/pipeline/plugin.ts";
 import { addItem, retryAfter } from "./limit-fields.ts";
 import { byOption, callerText, clientKey, toKeyOf } from "./limit-key.ts";
 import { nameOption } from "./options.ts";
@@ -23,6 +23,7 @@ export default definePlugin({
   name: "concurrency",
   stage: "limit",
   modes: ["gateway", "mesh-outbound", "mesh-inbound"],
+  protocols: ["http", "tcp"],
   perRoute: true,
   config,
   async setup({ limit, by, missing, shadow, name }, host) {
@@ -69,6 +70,26 @@ export default definePlugin({
       },
       done(_end, ctx) {
         ctx.get(Held)?.permit?.leave();
+      },
+      tcp: {
+        accept(conn) {
+          // a connection has no consumer, no header and no claim: its caller is the address
+          if (by !== "client" && by !== "route" && missing === "skip") return undefined;
+          const isCounted = by === "client" || by === "route" || missing === "client";
+          const key = by === "route" ? "route" : clientKey(conn.client.address);
+          const permit = isCounted ? gate.enter(key) : null;
+          if (permit !== null) {
+            conn.set(Held, { permit });
+            return undefined;
+          }
+          refused.inc(labels);
+          host.refused({ policy: label, caller: callerText(key), forMs: 1000 });
+          if (shadow) return undefined;
+          return reject(`${limit} connections of this caller are open already (policy ${name})`);
+        },
+        done(_info, conn) {
+          conn.get(Held)?.permit?.leave();
+        },
       },
     };
   },

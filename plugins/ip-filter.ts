@@ -2,7 +2,7 @@
 
 import { BlockList, isIP } from "node:net";
 import { z } from "zod";
-import { definePlugin, problem } from "../proxy/pipeline/plugin.ts";
+import { definePlugin, problem, reject } from "../proxy/pipeline/plugin.ts";
 
 /** An address or a block: `10.0.0.0/8`, `2001:db8::/32`, `192.0.2.7`. */
 const cidr = z
@@ -13,6 +13,7 @@ export default definePlugin({
   name: "ip-filter",
   stage: "admit",
   modes: ["gateway", "mesh-outbound", "mesh-inbound"],
+  protocols: ["http", "tcp"],
   config: z.strictObject({ allow: z.array(cidr).default([]), deny: z.array(cidr).default([]) }),
   setup({ allow, deny }, host) {
     if (allow.length + deny.length === 0) return {};
@@ -23,15 +24,20 @@ export default definePlugin({
       403,
       `your address is not allowed here (plugin ${host.id})`,
     );
+    const isAllowed = (address: string): boolean => {
+      const family = isIP(address);
+      if (family === 0) return false;
+      const kind = family === 4 ? "ipv4" : "ipv6";
+      if (denied.check(address, kind)) return false;
+      return allowed === null || allowed.check(address, kind);
+    };
     return {
-      request(_req, ctx) {
-        const { address } = ctx.client;
-        const family = isIP(address);
-        if (family === 0) return refused;
-        const kind = family === 4 ? "ipv4" : "ipv6";
-        if (denied.check(address, kind)) return refused;
-        if (allowed !== null && !allowed.check(address, kind)) return refused;
-        return undefined;
+      request: (_req, ctx) => (isAllowed(ctx.client.address) ? undefined : refused),
+      tcp: {
+        accept: ({ client }) =>
+          isAllowed(client.address)
+            ? undefined
+            : reject(`${client.address} is not allowed here (plugin ${host.id})`),
       },
     };
   },

@@ -68,6 +68,10 @@ function stopForward(x: Exchange): void {
   const { forward } = x;
   x.forward = null;
   forward?.cancel();
+  if (x.stage !== "responding") {
+    x.tunnel?.abandon();
+    x.tunnel = null;
+  }
   x.requestBody?.destroy();
   x.requestBody = null;
   x.responseBody?.destroy();
@@ -191,9 +195,11 @@ function cut(x: Exchange): void {
   // gRPC has a place for what goes wrong after the head: the trailers
   const inTrailers =
     code !== null && code !== "client-closed" && x.res?.framing === "chunked" && x.req.isGrpc;
+  // a tunnel knows how many bytes have passed
+  tunnel?.destroy(kind);
   finish(x, kind);
-  if (tunnel !== null) tunnel.destroy();
-  else if (inTrailers) {
+  if (tunnel !== null) return;
+  if (inTrailers) {
     downstream.sendEnd(grpcLines(catalogue[code].grpc, x.detail));
     downstream.flush();
   } else downstream.abort();

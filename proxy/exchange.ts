@@ -11,6 +11,7 @@ import type {
   Client,
   Consumer,
   Ctx,
+  DoneInfo,
   Fields,
   Log,
   Mode,
@@ -69,12 +70,28 @@ export interface ConnectionInfo {
   readonly secure: boolean;
   /** True when the certificate shown on this connection does not cover the host: 421. */
   misdirected(host: string): boolean;
+  /** What the caller connected to: of the socket, or of a PROXY header. Absent or null: not known. */
+  readonly local?: SocketPlace | null;
+}
+
+/** One end of a TCP connection. */
+export interface SocketPlace {
+  readonly address: string;
+  readonly port: number;
+}
+
+/** How a connection is opened. */
+export interface DialOptions {
+  /** To a connected endpoint, TLS included. */
+  readonly timeoutMs: number;
+  /** Written before everything else, TLS included: a PROXY header. Default: nothing. */
+  readonly preface?: Uint8Array | null;
 }
 
 /** Opens connections to endpoints; `upstream/connect.ts` is the real one. */
 export type Dial = (
   target: DialTarget,
-  options: { readonly timeoutMs: number },
+  options: DialOptions,
   done: (error: ProxyError | null, transport: Transport | null) => void,
 ) => { cancel(): void };
 
@@ -333,11 +350,16 @@ export class Exchange extends Timed implements PipelineExchange, RequestSink {
   }
 }
 
-/** The part of `tunnel/upgrade.ts` that an exchange holds on to. */
+/** The part of `tunnel/upgrade.ts` and `tunnel/connect.ts` that an exchange holds on to. */
 export interface Tunnel {
   /** The turn's bytes are kept: the connection can be taken over. */
   start(): void;
-  destroy(): void;
+  /** True when a byte has passed since this was asked last. */
+  takeMoved(): boolean;
+  /** An answer is given in its place: the caller is left alone. */
+  abandon(): void;
+  /** Cuts both sides and finishes the exchange. */
+  destroy(how: DoneInfo["end"]): void;
 }
 
 /** The part of `upstream/forward.ts` that an exchange holds on to. */

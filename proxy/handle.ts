@@ -34,8 +34,8 @@ function begin(
   try {
     keepCallersId(x);
     const refusal = readTarget(req, req.target);
-    // an app that names a service by CONNECT names no path
-    const isTunnel = req.method === "CONNECT" && env.mode === "mesh-outbound";
+    // CONNECT names a host and a port, and no path
+    const isTunnel = req.method === "CONNECT" && env.mode !== "mesh-inbound";
     if (refusal !== null && req.target !== "*" && !isTunnel) {
       downstream.closeAfter();
       return fail(x, new ProxyError("bad-request", refusal));
@@ -70,6 +70,13 @@ function match(x: Exchange): void {
     );
   }
   const route = found.value;
+  if (req.method === "CONNECT" && !mayTunnel(x, route)) {
+    x.downstream.closeAfter();
+    return fail(
+      x,
+      new ProxyError("not-implemented", `CONNECT is not offered by route ${route.name}`),
+    );
+  }
   x.matchedPrefix = found.matchedPrefix;
   x.route = route;
   choosePolicy(x, route);
@@ -111,8 +118,6 @@ function dispatch(x: Exchange, target: Target): void {
 function forward(x: Exchange): void {
   const { req } = x;
   if (req.method === "CONNECT") {
-    if (x.env.mode !== "mesh-outbound")
-      return fail(x, new ProxyError("not-implemented", "CONNECT is not offered here"));
     x.tunnel = prepareConnect(x);
     return;
   }
@@ -203,6 +208,11 @@ function keepCallersId(x: Exchange): void {
   if (!x.isTrusted) return;
   const id = x.req.headers.get("x-request-id");
   if (id !== undefined && /^[\x21-\x7e]{1,128}$/.test(id)) x.id = id;
+}
+
+/** An app names services by CONNECT at its own sidecar; anybody else needs a route that says so. */
+function mayTunnel(x: Exchange, route: Route): boolean {
+  return route.target.kind === "service" && (route.connects || x.env.mode === "mesh-outbound");
 }
 
 function misdirected(x: Exchange): ProxyError {
@@ -341,7 +351,7 @@ export const flow: Flow = {
   callerGone(x) {
     if (x.stage === "ended") return;
     x.code = "client-closed";
-    x.tunnel?.destroy();
+    x.tunnel?.destroy("client-aborted");
     finish(x, "client-aborted");
   },
   callerReady(x) {
@@ -365,6 +375,7 @@ export const flow: Flow = {
       return fail(x, overdue(x, "timeout", x.timeoutMs));
     }
     const idleMs = policy.idleTimeoutMs;
+    if (x.tunnel?.takeMoved() === true) x.lastByteMs = nowMs;
     const waitsForAnswer = x.stage === "request" && x.requestDone;
     if (idleMs > 0 && nowMs >= x.lastByteMs + idleMs && !waitsForAnswer) {
       const what = x.requestDone ? "deadline-exceeded" : "request-timeout";
@@ -383,7 +394,11 @@ export const flow: Flow = {
       if (x.deadlineMs > 0) nextMs = Math.min(nextMs, x.deadlineMs);
       // an answer may begin before the deadline and stop moving: look in time for that
       if (idleMs > 0) nextMs = Math.min(nextMs, nowMs + idleMs);
-    } else if (idleMs > 0) nextMs = Math.min(nextMs, x.lastByteMs + idleMs);
+    } else if (idleMs > 0) {
+      // the bytes of a tunnel leave a mark and no time: it is looked for often enough to be at most a quarter late
+      const lookMs = x.tunnel === null ? x.lastByteMs + idleMs : nowMs + idleMs / 4;
+      nextMs = Math.min(nextMs, lookMs);
+    }
     if (nextMs !== Infinity) env.wheel.arm(x, nextMs);
   },
 };

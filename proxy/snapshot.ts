@@ -2,6 +2,7 @@
 
 import type { Fields } from "./http/fields.ts";
 import type { Chain } from "./pipeline/chain.ts";
+import type { TcpChain } from "./pipeline/tcp-chain.ts";
 import type { Mode } from "./pipeline/plugin.ts";
 import type { Router } from "./route/table.ts";
 import type { Service } from "./service/service.ts";
@@ -27,12 +28,16 @@ export interface Snapshot {
   readonly use: SnapshotUse;
 }
 
-/** Where a `tcp` or `tls` listener sends its connections. */
+/** Where a `tcp`, `tls` or `auto` listener sends its connections. */
 export interface StreamTarget {
-  /** True: {@link choose} wants the server name of the ClientHello. */
-  readonly byServerName: boolean;
-  /** Null: nobody takes it. */
-  choose(serverName: string | null): Choice | null;
+  /** What decides: nothing but the listener, the server name of a ClientHello, or what the first bytes speak. */
+  readonly by: "listener" | "server-name" | "first-bytes";
+  /** Who takes it when the name does not decide. Null: nobody. */
+  readonly to: Choice | null;
+  /** Who takes TLS for this server name, unopened. Null: nobody. */
+  named(serverName: string | null): Choice | null;
+  /** The listener's plugins; null: none. */
+  readonly chain: TcpChain | null;
 }
 
 /** Knows when the last exchange on a snapshot has ended. */
@@ -84,6 +89,8 @@ export interface Route {
   /** Null: no plugin at all. */
   readonly chain: Chain | null;
   readonly rewrite: Rewrite | null;
+  /** One of its matches lists CONNECT by name: tunnels to its service may be made. */
+  readonly connects: boolean;
   /** Policy for a target without a service of its own (respond, redirect, app). */
   readonly policy: Policy;
 }

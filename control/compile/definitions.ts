@@ -33,7 +33,15 @@ export async function loadDefinitions(config: Config): Promise<Definitions> {
 
 /** Every use of a plugin, in the order of the file. */
 export function allUses(config: Config): readonly PluginUse[] {
-  return [...config.plugins, ...config.routes.flatMap((route) => route.plugins)];
+  return [
+    ...config.plugins,
+    ...config.routes.flatMap((route) => route.plugins),
+    ...listenerUses(config),
+  ];
+}
+
+function listenerUses(config: Config): readonly PluginUse[] {
+  return (config.gateway?.listeners ?? []).flatMap((listener) => listener.plugins);
 }
 
 /** Where the name of a plugin stands, and its options with it. */
@@ -104,6 +112,45 @@ export function runsIn(definition: Definition, mode: Mode): boolean {
   return (definition.modes ?? ["gateway"]).includes(mode);
 }
 
+/** True when the plugin has hooks for exchanges (`http`), or for connections that carry none (`tcp`). */
+export function serves(definition: Definition, protocol: "http" | "tcp"): boolean {
+  return (definition.protocols ?? ["http"]).includes(protocol);
+}
+
+/** Plugins on the wrong kind of list, and options of a use that mean nothing there. */
+function checkLists(config: Config, definitions: Definitions): Problem[] {
+  const problems: Problem[] = [];
+  for (const use of [...config.plugins, ...config.routes.flatMap((route) => route.plugins)]) {
+    const definition = use.enabled ? definitions.of(use) : null;
+    if (definition === null || serves(definition, "http")) continue;
+    problems.push({
+      path: placeOf(use),
+      at: "key",
+      message: `the plugin "${definition.name}" is for connections, not for requests`,
+      expected: "the list `plugins` of a tcp, tls or auto listener",
+    });
+  }
+  for (const use of listenerUses(config)) {
+    const definition = use.enabled ? definitions.of(use) : null;
+    if (definition === null) continue;
+    if (!serves(definition, "tcp"))
+      problems.push({
+        path: placeOf(use),
+        at: "key",
+        message: `the plugin "${definition.name}" is for requests, not for connections`,
+        expected: "ip-filter, concurrency, or one made with defineTcpPlugin",
+      });
+    if (use.when !== null)
+      problems.push({
+        path: [...use.path, "when"],
+        at: "value",
+        message: "there is no request to ask about on a connection",
+        expected: 'no "when" here',
+      });
+  }
+  return problems;
+}
+
 /** Plugins that stand where they cannot run: a global one of a sidecar must run on one of its sides. */
 export function checkSides(
   config: Config,
@@ -125,6 +172,7 @@ export function checkSides(
     ];
   };
   return [
+    ...checkLists(config, definitions),
     ...config.plugins.flatMap((use) => check(use, sides)),
     ...config.routes.flatMap((route) => route.plugins.flatMap((use) => check(use, ofRoutes))),
   ];

@@ -3,15 +3,18 @@
 import type { Config, PluginUse, Problem } from "../config.ts";
 import type { PluginInstance } from "../../proxy/pipeline/chain.ts";
 import { ChainError, compileChain } from "../../proxy/pipeline/compile.ts";
+import { compileTcpChain, type TcpChain } from "../../proxy/pipeline/tcp-chain.ts";
 import type { Chain } from "../../proxy/pipeline/chain.ts";
 import { ConsumerIndex } from "../../proxy/pipeline/consumers.ts";
 import type { HostFacts } from "../../proxy/pipeline/host.ts";
 import { SetupError, type InstanceStore } from "../../proxy/pipeline/instance-store.ts";
 import type { Mode, Stage } from "../../proxy/pipeline/plugin.ts";
 import {
+  allUses,
   optionProblem,
   placeOf,
   runsIn,
+  serves,
   type Definition,
   type Definitions,
 } from "./definitions.ts";
@@ -39,9 +42,8 @@ export class PluginLists {
       stores: config.stores,
       baseDir: config.baseDir,
     };
-    const lists = [config.plugins, ...config.routes.map((route) => route.plugins)];
     this.known = new Set(
-      lists.flat().flatMap((use) => [useId(use), definitions.of(use)?.name ?? use.use]),
+      allUses(config).flatMap((use) => [useId(use), definitions.of(use)?.name ?? use.use]),
     );
   }
 
@@ -55,7 +57,7 @@ export class PluginLists {
     for (const use of uses) {
       const definition = this.definitions.of(use);
       // a sidecar has two sides: on each run the plugins that can
-      if (definition === null || !runsIn(definition, mode)) continue;
+      if (definition === null || !runsIn(definition, mode) || !serves(definition, "http")) continue;
       const instance = await this.instance(use, definition, mode, route);
       if (instance === null) continue;
       instances.push(instance);
@@ -67,6 +69,25 @@ export class PluginLists {
       const blamed =
         error instanceof ChainError ? instances.find(({ id }) => id === error.pluginId) : undefined;
       const use = blamed === undefined ? uses[0] : byInstance.get(blamed);
+      this.problems.push({ path: use?.path ?? [], at: "value", message: reasonOf(error) });
+      return null;
+    }
+  }
+
+  /** The plugins of a listener's connections; null when there are none, or they have problems, as for {@link chain}. */
+  async tcpChain(uses: readonly PluginUse[], listener: string): Promise<TcpChain | null> {
+    const instances: PluginInstance[] = [];
+    for (const use of uses) {
+      const definition = use.enabled ? this.definitions.of(use) : null;
+      if (definition === null || !serves(definition, "tcp")) continue;
+      const instance = await this.acquire(use, definition, "gateway", `listener:${listener}`);
+      if (instance !== null) instances.push(instance);
+    }
+    try {
+      return compileTcpChain(instances, this.known);
+    } catch (error) {
+      const id = error instanceof ChainError ? error.pluginId : null;
+      const use = uses[instances.findIndex((instance) => instance.id === id)] ?? uses[0];
       this.problems.push({ path: use?.path ?? [], at: "value", message: reasonOf(error) });
       return null;
     }

@@ -1,7 +1,14 @@
 /** Names in a configuration that nothing stands behind, and names that stand for two things. */
 
 import { didYouMean } from "../suggest.ts";
-import type { Config, ConfigPath, PluginUse, PolicyConfig, Problem } from "../config.ts";
+import type {
+  Config,
+  ConfigPath,
+  PluginUse,
+  PolicyConfig,
+  Problem,
+  RouteConfig,
+} from "../config.ts";
 import { pathProblem } from "../../proxy/route/entry.ts";
 import { RE2JS } from "re2js";
 import { placeKey, useId } from "./uses.ts";
@@ -31,8 +38,9 @@ function checkListeners(config: Config): Problem[] {
     if (!Object.hasOwn(config.services, service))
       problems.push(unknown("service", service, Object.keys(config.services), path));
   };
-  for (const [index, { to, sni }] of (config.gateway?.listeners ?? []).entries()) {
+  for (const [index, { to, sni, plugins }] of (config.gateway?.listeners ?? []).entries()) {
     const at: ConfigPath = ["gateway", "listeners", index];
+    problems.push(...checkUses(plugins));
     if (to !== null) check(to, [...at, "to"]);
     for (const [name, service] of Object.entries(sni ?? {})) check(service, [...at, "sni", name]);
   }
@@ -45,12 +53,13 @@ function checkRoutes(config: Config): Problem[] {
     const at: ConfigPath = ["routes", index];
     for (const [i, { service }] of (route.to ?? []).entries()) {
       if (Object.hasOwn(config.services, service)) {
-        if (config.services[service]!.protocol === "tcp")
+        if (config.services[service]!.protocol === "tcp" && !isForConnectAlone(route))
           problems.push({
             path: [...at, "to", i, "service"],
             at: "value",
             message: `"${service}" speaks tcp, and a route speaks HTTP`,
-            expected: "a listener with protocol: tcp for it, or another protocol of the service",
+            expected:
+              "a listener with protocol: tcp for it, match: { methods: [CONNECT] }, or another protocol of the service",
           });
         continue;
       }
@@ -83,6 +92,13 @@ function checkRoutes(config: Config): Problem[] {
   }
   return problems;
 }
+
+/** Nothing but tunnels takes this route. */
+function isForConnectAlone({ match }: RouteConfig): boolean {
+  return match.length > 0 && match.every(({ methods }) => methods?.every(isConnect) === true);
+}
+
+const isConnect = (method: string): boolean => method === "CONNECT";
 
 function regexProblem(pattern: string): string | null {
   try {

@@ -34,6 +34,7 @@ export async function compileRoute(
     target,
     chain,
     rewrite: route.rewrite,
+    connects: route.match.some(({ methods }) => methods?.includes("CONNECT") === true),
     policy: effectivePolicy(policyFor(parts.config, null, route.policy), parts.mode),
   };
 }

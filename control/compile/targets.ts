@@ -31,7 +31,7 @@ export function usesMtls(service: ServiceConfig, mode: "gateway" | "mesh"): bool
 
 /** Specifications of all services, the app of a sidecar included. */
 export function serviceSpecs(config: Config, env: TargetEnv, problems: Problem[]): ServiceSpec[] {
-  const specs = Object.entries(config.services).map(([name, service]) => {
+  const specs = Object.entries(config.services).map(([name, service]): ServiceSpec => {
     const secure = secureDial(config, name, env, problems);
     return {
       ...sharedSpec(config, name),
@@ -41,6 +41,7 @@ export function serviceSpecs(config: Config, env: TargetEnv, problems: Problem[]
         target: toTarget(host, port, secure, service.protocol),
       })),
       health: service.health,
+      proxyProtocol: service.proxyProtocol,
     };
   });
   const { mesh } = config;

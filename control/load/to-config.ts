@@ -39,7 +39,9 @@ export function toConfig(
       parsed.gateway === undefined
         ? null
         : {
-            listeners: parsed.gateway.listeners.map((listener) => listenerOf(listener, file)),
+            listeners: parsed.gateway.listeners.map((listener, index) =>
+              listenerOf(listener, index, file),
+            ),
             trustedHops: parsed.gateway.trustedHops,
             zone: null,
             limits: {
@@ -87,6 +89,7 @@ function redisOf(stores: ParsedConfig["stores"]): string | readonly string[] | n
 
 function listenerOf(
   listener: NonNullable<ParsedConfig["gateway"]>["listeners"][number],
+  index: number,
   file: (path: string) => string,
 ): ListenerConfig {
   const { tls } = listener;
@@ -111,6 +114,9 @@ function listenerOf(
     to: listener.to ?? null,
     sni: listener.sni ?? null,
     proxyProtocol: listener.proxyProtocol,
+    plugins: listener.plugins.map((plugin, at) =>
+      pluginOf(plugin, ["gateway", "listeners", index, "plugins", at], file),
+    ),
   };
 }
 
@@ -164,11 +170,12 @@ function serviceOf(service: ParsedService, file: (path: string) => string): Serv
     mtls: service.mtls ?? null,
     protocol: service.protocol,
     policy: policyUseOf(service.policy),
+    proxyProtocol: service.proxyProtocol ?? null,
     health:
       service.health === undefined
         ? null
         : {
-            path: service.health.path,
+            path: service.health.path ?? "/healthz",
             intervalMs: service.health.interval,
             timeoutMs: service.health.timeout,
             healthy: service.health.healthy,

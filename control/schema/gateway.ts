@@ -15,6 +15,7 @@ import {
   isHostName,
 } from "./scalars.ts";
 import { isIP } from "node:net";
+import { pluginsSchema } from "./route.ts";
 
 const file = (what: string) => text(`the file of ${what}`);
 
@@ -56,17 +57,24 @@ const listener = z
       .meta({ description: "In logs and metrics. Default: `port-<port>`." }),
     host: host.optional().meta({ description: "Default: every address, IPv6 and IPv4." }),
     port: whole(0, 65535).meta({ description: "0 takes a free one." }),
-    protocol: choice(["http", "tcp", "tls"]).prefault("http").meta({
+    protocol: choice(["http", "tcp", "tls", "auto"]).prefault("http").meta({
       description:
-        "http; tcp passes connections to one service; tls passes them on unopened, by their server name.",
+        "http; tcp passes connections to one service; tls passes them on unopened, by their server name; auto tells HTTP, TLS and the rest apart by their first bytes.",
     }),
     tls: tls.optional().meta({ description: "Terminates TLS here." }),
     proxyProtocol: flag()
       .default(false)
       .meta({ description: "Each connection must begin with a PROXY protocol header (v1 or v2)." }),
-    to: name("a service").optional().meta({ description: "The service of a tcp listener." }),
+    to: name("a service").optional().meta({
+      description:
+        "The service of a tcp listener; of an auto listener, for what is neither HTTP nor named in `sni`.",
+    }),
     sni: z.record(hostPattern(), name("a service")).optional().meta({
-      description: "The services of a tls listener, by server name: exact or `*.suffix`.",
+      description: "The services of a tls or auto listener, by server name: exact or `*.suffix`.",
+    }),
+    plugins: pluginsSchema.default([]).meta({
+      description:
+        "Plugins for the connections of a tcp, tls or auto listener: `ip-filter`, `concurrency`, or one made with defineTcpPlugin.",
     }),
   })
   .superRefine((value, ctx) => {
@@ -86,12 +94,22 @@ const listener = z
         },
         ["tls"],
       );
-    if (value.protocol !== "tcp" && value.to !== undefined)
+    const { protocol } = value;
+    if (protocol === "http" && value.to !== undefined)
       refuse(ctx, '"to" is for a tcp listener; here routes decide', { expected: "protocol: tcp" }, [
         "to",
       ]);
-    if (value.protocol !== "tls" && value.sni !== undefined)
+    if (protocol === "tls" && value.to !== undefined)
+      refuse(ctx, '"to" is for a tcp listener; here server names decide', {}, ["to"]);
+    if (protocol !== "tls" && protocol !== "auto" && value.sni !== undefined)
       refuse(ctx, '"sni" is for a tls listener', { expected: "protocol: tls" }, ["sni"]);
+    if (protocol === "http" && value.plugins.length > 0)
+      refuse(
+        ctx,
+        '"plugins" of an http listener stand on its routes',
+        { expected: "the global list `plugins`, or that of a route" },
+        ["plugins"],
+      );
   });
 
 const limits = z.strictObject({

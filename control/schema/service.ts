@@ -54,9 +54,10 @@ const healthPath = z.string({ error: "a path such as /healthz" }).superRefine((v
 });
 
 export const healthSchema = z.strictObject({
-  path: healthPath
-    .prefault("/healthz")
-    .meta({ description: "Asked with GET; 200 to 399 is healthy." }),
+  path: healthPath.optional().meta({
+    description:
+      "Asked with GET; 200 to 399 is healthy. Default: /healthz. A tcp service has none: a connection is enough.",
+  }),
   interval: duration({ minMs: 10 })
     .prefault("5s")
     .meta({ description: "Between checks of one endpoint." }),
@@ -89,6 +90,10 @@ const service = z
         "Speaks mTLS with this workload’s mesh identity. Default: true in a mesh, false in a gateway.",
     }),
     policy: policyUse.optional(),
+    proxyProtocol: choice(["v1", "v2"]).optional().meta({
+      description:
+        "Begins each connection to a tcp service with a PROXY protocol header that says who the caller is. Default: none.",
+    }),
     health: healthSchema.optional().meta({ description: "Asks each endpoint whether it is well." }),
   })
   .superRefine((value, ctx) => {
@@ -97,6 +102,20 @@ const service = z
         expected: "a list of addresses, such as [127.0.0.1:3001]",
         missing: true,
       });
+    if (value.protocol !== "tcp" && value.proxyProtocol !== undefined)
+      refuse(
+        ctx,
+        '"proxyProtocol" is for a tcp service: connections of HTTP are shared by callers, and x-forwarded-for names them',
+        { expected: "protocol: tcp" },
+        ["proxyProtocol"],
+      );
+    if (value.protocol === "tcp" && value.health?.path !== undefined)
+      refuse(
+        ctx,
+        "a tcp service has no path to ask: a connection is enough",
+        { expected: "no path" },
+        ["health", "path"],
+      );
     if (value.tls !== undefined && value.mtls === true)
       refuse(ctx, '"tls" cannot stand beside mtls: true', { expected: "one of them" }, ["tls"]);
     if (value.tls?.serverName?.startsWith("*.") === true)

@@ -1,7 +1,6 @@
 /** gRPC-Web callers before gRPC endpoints: the body of text callers in base64, and trailers as the last frame of the body. */
 
 import { ProxyError } from "../errors.ts";
-import type { ByteStream } from "../listen/transport.ts";
 import type { RequestHead, ResponseHead } from "./head.ts";
 import { latin1 } from "./latin1.ts";
 import type { Downstream, RequestSink } from "./stream.ts";
@@ -174,7 +173,7 @@ export class GrpcWebCaller implements Downstream, RequestSink {
     this.inner.closeAfter();
   }
 
-  takeOver(): { readonly transport: ByteStream; readonly rest: Buffer } | null {
+  takeOver(): null {
     return null;
   }
 }

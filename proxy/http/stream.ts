@@ -5,6 +5,21 @@ import type { ByteStream } from "../listen/transport.ts";
 import type { Fields } from "./fields.ts";
 import type { RequestHead, ResponseHead } from "./head.ts";
 
+/** What a tunnel of bytes needs of either side: a connection, or one stream of a connection of HTTP/2. */
+export interface TunnelEnd extends ByteStream {
+  /** Closes so that the other side cannot take the cut for the end of the data. */
+  reset(): void;
+}
+
+/** A caller's connection, or stream, that has become a tunnel. */
+export interface TakenOver {
+  readonly transport: TunnelEnd;
+  /** Bytes read beyond the head. */
+  readonly rest: Buffer;
+  /** The caller had sent its last byte before: the transport does not say so again. */
+  readonly hasEnded: boolean;
+}
+
 /** The exchange, as the protocol that serves the caller sees it. */
 export interface RequestSink {
   /** Body bytes, valid only during the call. */
@@ -46,8 +61,8 @@ export interface Downstream {
   resume(): void;
   /** The answer is the last one on this connection. */
   closeAfter(): void;
-  /** Hands out the bare connection, or stream, and the bytes read beyond the head, for a tunnel; null when it cannot become one. */
-  takeOver(): { readonly transport: ByteStream; readonly rest: Buffer } | null;
+  /** Hands out the bare connection, or stream, for a tunnel; null when it cannot become one. */
+  takeOver(): TakenOver | null;
 }
 
 /** A request as it goes to an endpoint. */

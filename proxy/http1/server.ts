@@ -5,7 +5,7 @@ import { ProxyError } from "../errors.ts";
 import type { ConnectionInfo, ServeEnv } from "../exchange.ts";
 import { RequestHead, type ResponseHead } from "../http/head.ts";
 import { latin1 } from "../http/latin1.ts";
-import type { Downstream, RequestSink } from "../http/stream.ts";
+import type { Downstream, RequestSink, TakenOver } from "../http/stream.ts";
 import type { Transport, TransportHandler } from "../listen/transport.ts";
 import { ChunkedDecoder, chunkHead, type ChunkSink } from "./chunked.ts";
 import { parseRequestHead } from "./head.ts";
@@ -453,7 +453,7 @@ export class ServerConnection extends Timed implements TransportHandler, Downstr
     this.closing = true;
   }
 
-  takeOver(): { readonly transport: Transport; readonly rest: Buffer } | null {
+  takeOver(): TakenOver {
     this.flush();
     this.isTaken = true;
     this.sink = null;
@@ -461,7 +461,7 @@ export class ServerConnection extends Timed implements TransportHandler, Downstr
     this.env.metrics.connection("downstream", -1);
     const rest = this.pending ?? EMPTY;
     this.pending = null;
-    return { transport: this.transport, rest };
+    return { transport: this.transport, rest, hasEnded: this.callerEnded };
   }
 
   /** The answer is complete. */

@@ -256,6 +256,7 @@ class RequestReader extends FieldReader implements LineSink {
       return "Host differs from :authority";
     head.authority = authority.authority;
     head.host = authority.host;
+    if (method === "CONNECT" && this.protocol === "") return this.judgeConnect();
     if (this.protocol === "") return this.judgeLength(isWhole);
     this.judgeExtended();
     return null;
@@ -270,6 +271,14 @@ class RequestReader extends FieldReader implements LineSink {
     head.method = "GET";
     head.upgrade = "websocket";
     this.add(`sec-websocket-key: ${randomBytes(16).toString("base64")}\r\n`, 17, Kind.other);
+  }
+
+  /** RFC 9113 section 8.5: what follows is a tunnel's, and no body. */
+  private judgeConnect(): string | null {
+    if (this.length > 0) return "a CONNECT with a Content-Length";
+    this.head.framing = "none";
+    this.head.contentLength = 0;
+    return null;
   }
 
   /** RFC 9113 section 8.1.1. */

@@ -2,8 +2,7 @@
 
 import { ProxyError } from "../errors.ts";
 import type { RequestHead, ResponseHead } from "../http/head.ts";
-import type { Downstream, RequestSink } from "../http/stream.ts";
-import type { ByteStream } from "../listen/transport.ts";
+import type { Downstream, RequestSink, TakenOver } from "../http/stream.ts";
 import type { Http2ServerConnection } from "./server.ts";
 import { boundOfResponse, writeResponse } from "./field-writer.ts";
 import { ErrorCode, errorName } from "./frames.ts";
@@ -20,8 +19,10 @@ export class ServerStream extends Http2Stream implements Downstream, TunnelCarri
   private isBodyless = false;
   /** Bytes of the answer's body that must still come; -1: any number. */
   private answerLeft = -1;
-  /** An extended CONNECT: what follows its head is no body. */
+  /** A CONNECT, extended or not: what follows its head is no body. */
   private readonly isConnect: boolean;
+  /** A CONNECT that carries any bytes (RFC 9113 section 8.5), and no Upgrade of HTTP/1.1. */
+  private readonly isPlainConnect: boolean;
   /** Bytes of a tunnel that does not stand yet. */
   private early: Buffer[] | null = null;
   private tunnel: TunnelStream | null = null;
@@ -30,7 +31,8 @@ export class ServerStream extends Http2Stream implements Downstream, TunnelCarri
     super(connection, id);
     this.isHeadRequest = head.method === "HEAD";
     this.bodyLeft = head.framing === "length" ? head.contentLength : -1;
-    this.isConnect = head.upgrade !== null;
+    this.isPlainConnect = head.method === "CONNECT" && head.upgrade === null;
+    this.isConnect = this.isPlainConnect || head.upgrade !== null;
   }
 
   // === impl Http2Stream ===
@@ -62,8 +64,18 @@ export class ServerStream extends Http2Stream implements Downstream, TunnelCarri
   override onGone(code: number, error: Error | null): void {
     const { sink, tunnel } = this;
     this.sink = this.tunnel = null;
-    tunnel?.handler.onClose(error);
-    sink?.onCallerGone(error ?? new Error(`the stream was reset with ${errorName(code)}`));
+    const cause = error ?? new Error(`the stream was reset with ${errorName(code)}`);
+    // RFC 9113 section 8.5: a stream that is cut is a connection that is reset
+    tunnel?.handler.onClose(this.isPlainConnect ? cause : error);
+    sink?.onCallerGone(cause);
+  }
+
+  /** Both sides of a tunnel have ended. */
+  override release(): void {
+    const { tunnel } = this;
+    this.tunnel = null;
+    super.release();
+    if (this.isPlainConnect) tunnel?.handler.onClose(null);
   }
 
   /** Nobody waits for the rest of the request (RFC 9113 section 8.1). */
@@ -151,13 +163,14 @@ export class ServerStream extends Http2Stream implements Downstream, TunnelCarri
   /** Only HTTP/1.1 has to close its connection for that; here the stream ends anyway. */
   closeAfter(): void {}
 
-  takeOver(): { readonly transport: ByteStream; readonly rest: Buffer } | null {
+  takeOver(): TakenOver | null {
     if (!this.isConnect || this.isGone) return null;
     this.sink = null;
     this.tunnel = new TunnelStream(this, this.remoteEnded);
     const rest = Buffer.concat(this.early ?? []);
     this.early = null;
-    return { transport: this.tunnel, rest };
+    // a tunnel tells its end itself
+    return { transport: this.tunnel, rest, hasEnded: false };
   }
 
   // === impl TunnelCarrier ===
@@ -179,8 +192,16 @@ export class ServerStream extends Http2Stream implements Downstream, TunnelCarri
 
   /** Nothing follows from our side: what is queued is lost where it has not ended. */
   cutTunnel(): void {
-    if (this.localEnded && this.remoteEnded) return;
-    const code = this.localEnded ? ErrorCode.noError : ErrorCode.cancel;
+    this.resetTunnel(this.localEnded ? ErrorCode.noError : ErrorCode.cancel);
+  }
+
+  /** RFC 9113 section 8.5: the connection behind the tunnel broke. */
+  breakTunnel(): void {
+    this.resetTunnel(ErrorCode.connectError);
+  }
+
+  private resetTunnel(code: number): void {
+    if (this.isGone || (this.localEnded && this.remoteEnded)) return;
     this.connection.resetStream(this, code, "the tunnel was cut", true);
   }
 }

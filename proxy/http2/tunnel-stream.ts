@@ -1,9 +1,10 @@
-/** A stream of an extended CONNECT (RFC 8441) as a tunnel sees it: a byte stream whose first bytes are an answer of HTTP/1.1. */
+/** A stream of a CONNECT (RFC 9113 section 8.5, RFC 8441) as a tunnel sees it: a byte stream whose first bytes are an answer of HTTP/1.1. */
 
 import { ResponseHead } from "../http/head.ts";
 import { parseResponseHead, type HeadLimits } from "../http1/head.ts";
 import { NEED_MORE, releaseArrays } from "../http1/scan.ts";
-import type { ByteStream, TransportHandler } from "../listen/transport.ts";
+import type { TunnelEnd } from "../http/stream.ts";
+import type { TransportHandler } from "../listen/transport.ts";
 
 /** The stream, as far as a tunnel needs it. */
 export interface TunnelCarrier {
@@ -11,6 +12,7 @@ export interface TunnelCarrier {
   sendTunnelData(chunk: Buffer): boolean;
   endTunnel(): void;
   cutTunnel(): void;
+  breakTunnel(): void;
   pause(): void;
   resume(): void;
 }
@@ -20,7 +22,7 @@ const limits: HeadLimits = { headerBytes: 64 * 1024, headerCount: 200 };
 const ignored: TransportHandler = { onData() {}, onEnd() {}, onClose() {}, onDrain() {} };
 
 /** Takes the place of the connection that an upgrade of HTTP/1.1 would take over. */
-export class TunnelStream implements ByteStream {
+export class TunnelStream implements TunnelEnd {
   handler: TransportHandler = ignored;
   private readonly carrier: TunnelCarrier;
   /** Bytes of the answer's head; null once it has been sent. */
@@ -82,5 +84,9 @@ export class TunnelStream implements ByteStream {
 
   destroy(): void {
     this.carrier.cutTunnel();
+  }
+
+  reset(): void {
+    this.carrier.breakTunnel();
   }
 }

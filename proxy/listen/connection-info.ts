@@ -1,7 +1,8 @@
 /** What is known about a connection before anything is served on it. */
 
 import type { TLSSocket } from "node:tls";
-import type { ConnectionInfo } from "../exchange.ts";
+import type { Socket } from "node:net";
+import type { ConnectionInfo, SocketPlace } from "../exchange.ts";
 import type { Client, Peer, TlsInfo } from "../pipeline/plugin.ts";
 import type { ProxySource } from "./proxy-protocol.ts";
 import { dnsNames, oneLine, subjectNames } from "./certificate.ts";
@@ -12,6 +13,7 @@ export class SecureInfo implements ConnectionInfo {
   readonly peer: Peer | null;
   readonly listener: string;
   readonly secure = true;
+  readonly local: SocketPlace | null;
   private readonly decide: (host: string) => boolean;
   /** Most connections ask for one host only. */
   private lastHost = "";
@@ -19,11 +21,12 @@ export class SecureInfo implements ConnectionInfo {
 
   constructor(
     listener: string,
-    client: Client,
+    { client, local }: Pick<ConnectionInfo, "client" | "local">,
     socket: TLSSocket,
     admission: Admission & { admitted: true },
   ) {
     this.listener = listener;
+    this.local = local ?? null;
     this.client = { ...client, tls: tlsInfo(socket, admission) };
     this.peer = admission.peer;
     this.decide = (host) => admission.misdirected(host);
@@ -59,15 +62,33 @@ function tlsInfo(socket: TLSSocket, admission: Admission & { admitted: true }): 
 }
 
 /** A connection without TLS. */
-export function plainInfo(listener: string, client: Client): ConnectionInfo {
-  return { client, peer: null, listener, secure: false, misdirected: never };
-}
+export class PlainInfo implements ConnectionInfo {
+  readonly client: Client;
+  readonly peer = null;
+  readonly listener: string;
+  readonly secure = false;
+  private readonly socket: Socket;
+  private readonly source: ProxySource | null;
 
-const never = (): boolean => false;
+  /** @param source from the PROXY header; null: there was none, or it names nobody */
+  constructor(listener: string, client: Client, socket: Socket, source: ProxySource | null) {
+    this.listener = listener;
+    this.client =
+      source === null ? client : { ...client, address: source.address, port: source.port };
+    this.socket = socket;
+    this.source = source;
+  }
 
-/** The caller as a PROXY header names it. */
-export function calledBy(client: Client, source: ProxySource | null): Client {
-  return source === null ? client : { ...client, address: source.address, port: source.port };
+  /** Asked of the system only when somebody wants to know. */
+  get local(): SocketPlace | null {
+    if (this.source !== null) return this.source.to;
+    const address = plainAddress(this.socket.localAddress);
+    return address === null ? null : { address, port: this.socket.localPort ?? 0 };
+  }
+
+  misdirected(): boolean {
+    return false;
+  }
 }
 
 /** IPv4 callers on an IPv6 socket are shown as IPv4; null: the caller is gone. */

@@ -4,7 +4,7 @@ import net from "node:net";
 import type { Wheel } from "../clock.ts";
 import type { ConnectionInfo } from "../exchange.ts";
 import type { Client, Log } from "../pipeline/plugin.ts";
-import { calledBy, plainAddress, plainInfo, SecureInfo } from "./connection-info.ts";
+import { plainAddress, PlainInfo, SecureInfo } from "./connection-info.ts";
 import { looksLikeHttp, looksLikeTls, readFirstBytes, type FirstBytes } from "./first-bytes.ts";
 import { ListenError } from "./listen-error.ts";
 import { handshakeLimitMs, Opening, refusePlainText } from "./opening.ts";
@@ -25,6 +25,8 @@ export interface ListenerSpec {
   readonly proxyProtocol: boolean;
   /** With `tls`: what to do with plain text on the same port. */
   readonly plainText: "refuse" | "serve";
+  /** Who serves finds out what is spoken, TLS included, and is not kept waiting for a first byte. Default false. */
+  readonly detects?: boolean;
   /** Several threads listen on one port. */
   readonly reusePort: boolean;
 }
@@ -36,13 +38,27 @@ export interface Served {
   destroy(): void;
 }
 
+/**
+ * Ends TLS on a connection that is served already. When the handshake fails, the transport closes.
+ * @param first the ClientHello, already read: nobody may read from the transport any more
+ * @param secured once the handshake is complete and the caller admitted
+ */
+export type Secure = (
+  first: Buffer,
+  serverName: string | null,
+  secured: (transport: Transport, conn: ConnectionInfo) => void,
+) => void;
+
 export interface ListenerEnv {
   readonly wheel: Wheel;
   /** Monotonic milliseconds, the wheel's clock. */
   now(): number;
   readonly log: Log;
-  /** Takes over the stream: must set the handler and call `resume()`. */
-  serve(transport: Transport, conn: ConnectionInfo): Served;
+  /**
+   * Takes over the stream: must set the handler and call `resume()`.
+   * @param secure ends TLS on a connection of a port that detects; null: there is none to end here
+   */
+  serve(transport: Transport, conn: ConnectionInfo, secure: Secure | null): Served;
   /** Counts one more connection of the whole process; false: at the limit. */
   admit(): boolean;
   /** Gives back what {@link admit} counted; once per connection. */
@@ -54,6 +70,12 @@ export interface ListenerEnv {
 }
 
 const errorLogEveryMs = 1_000;
+
+interface Handshake {
+  readonly caller: ConnectionInfo;
+  readonly opening: Opening;
+  readonly secured: (transport: Transport, conn: ConnectionInfo) => void;
+}
 
 export class Listener {
   readonly spec: ListenerSpec;
@@ -180,11 +202,12 @@ export class Listener {
       socketAddress,
       tls: null,
     };
-    if (spec.tls === null) {
-      const transport = Transport.accepted(raw);
+    if (spec.tls === null || spec.detects) {
+      // a handshake can only be begun on the socket itself
+      const transport = spec.tls === null ? Transport.accepted(raw) : Transport.of(raw);
       this.track(transport.socket);
       if (spec.proxyProtocol) this.readHeader(transport, client);
-      else this.serve(transport, plainInfo(spec.name, client));
+      else this.serve(transport, new PlainInfo(spec.name, client, transport.socket, null));
       return;
     }
     raw.on("error", ignore);
@@ -196,13 +219,16 @@ export class Listener {
       if (first === null) return void raw.destroy();
       if (typeof first === "string") return this.refuse(raw, client, "proxy-protocol", first);
       const { source, rest } = first;
-      const caller = calledBy(client, source);
+      const caller = new PlainInfo(spec.name, client, raw, source);
       if (spec.plainText === "serve" && !looksLikeTls(rest[0]!)) {
         env.wheel.disarm(opening);
         raw.unshift(rest);
-        this.serve(Transport.of(raw), plainInfo(spec.name, caller));
-      } else if (looksLikeHttp(rest[0]!)) this.answerPlainText(raw, caller);
-      else this.handshake(raw, first, caller, opening);
+        this.serve(Transport.of(raw), caller);
+      } else if (looksLikeHttp(rest[0]!)) this.answerPlainText(raw, caller.client);
+      else {
+        const secured: Handshake["secured"] = (transport, conn) => this.serve(transport, conn, raw);
+        this.handshake(raw, first, { caller, opening, secured });
+      }
     });
   }
 
@@ -223,15 +249,20 @@ export class Listener {
         env.wheel.disarm(opening);
         if (parsed.kind === "bad")
           return this.refuse(transport.socket, client, "proxy-protocol", parsed.why);
-        this.serve(transport, plainInfo(spec.name, calledBy(client, parsed.source)));
+        this.serve(transport, new PlainInfo(spec.name, client, transport.socket, parsed.source));
         if (bytes.length > parsed.length) transport.handler.onData(bytes.subarray(parsed.length));
       },
     };
     transport.resume();
   }
 
-  private handshake(raw: net.Socket, first: FirstBytes, client: Client, opening: Opening): void {
+  private handshake(
+    raw: net.Socket,
+    first: Pick<FirstBytes, "rest" | "serverName">,
+    { caller, opening, secured }: Handshake,
+  ): void {
     const { spec, env } = this;
+    const { client } = caller;
     const config = spec.tls!;
     opening.doing = "the TLS handshake";
     const { rest, serverName } = first;
@@ -249,7 +280,7 @@ export class Listener {
           socket.destroy();
           return this.report(client, admission.reason, admission.detail);
         }
-        this.serve(transport, new SecureInfo(spec.name, client, socket, admission), raw);
+        secured(transport, new SecureInfo(spec.name, caller, socket, admission));
       },
     );
     pending.handler = {
@@ -273,10 +304,27 @@ export class Listener {
     conn: ConnectionInfo,
     key: net.Socket = transport.socket,
   ): void {
-    const served = this.env.serve(transport, conn);
+    const { detects, tls } = this.spec;
+    const secure = detects === true && tls !== null ? this.securing(transport, conn) : null;
+    const served = this.env.serve(transport, conn, secure);
     if (!this.open.has(key)) return;
     this.open.set(key, served);
     if (this.draining) served.drain();
+  }
+
+  /** For connections of a port that detects: the handshake begins when who serves has seen a ClientHello. */
+  private securing({ socket: raw }: Transport, conn: ConnectionInfo): Secure {
+    const { env } = this;
+    return (rest, serverName, secured) => {
+      if (!this.open.has(raw)) return;
+      const opening = new Opening((late) => this.refuse(raw, conn.client, "timeout", late));
+      opening.doing = "the TLS handshake";
+      env.wheel.arm(opening, env.now() + handshakeLimitMs);
+      raw.once("close", () => env.wheel.disarm(opening));
+      raw.pause();
+      raw.removeAllListeners("data");
+      this.handshake(raw, { rest, serverName }, { caller: conn, opening, secured });
+    };
   }
 
   private track(socket: net.Socket): void {

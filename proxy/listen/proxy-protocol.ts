@@ -1,6 +1,7 @@
 /** The PROXY protocol (v1 text, v2 binary): who connected to the load balancer in front. Strict: what is odd is refused. */
 
 import net from "node:net";
+import { crc32c } from "./crc32c.ts";
 
 /** `source` is null when the sender speaks for itself (v1 UNKNOWN, v2 LOCAL): then the socket's address holds. */
 export type ProxyHeader =
@@ -11,6 +12,8 @@ export type ProxyHeader =
 export interface ProxySource {
   readonly address: string;
   readonly port: number;
+  /** What it connected to. */
+  readonly to: { readonly address: string; readonly port: number };
 }
 
 const more: ProxyHeader = { kind: "more" };
@@ -61,7 +64,8 @@ function parseV1(bytes: Buffer): ProxyHeader {
     return bad(`the v1 addresses are not ${protocol} addresses`);
   if (!isPort(port!) || !isPort(targetPort!))
     return bad("a v1 port is not a number from 0 to 65535");
-  return { kind: "header", length, source: { address: address!, port: Number(port) } };
+  const to = { address: target!, port: Number(targetPort) };
+  return { kind: "header", length, source: { address: address!, port: Number(port), to } };
 }
 
 /** Decimal, no sign, no leading zero (specification section 2.1). */
@@ -84,31 +88,51 @@ function parseV2(bytes: Buffer): ProxyHeader {
   if (command === 0) return { kind: "header", length, source: null };
   const needed = family === 1 ? 12 : family === 2 ? 36 : family === 3 ? 216 : 0;
   if (size < needed) return bad(`the v2 header has ${size} bytes, fewer than its addresses need`);
-  const problem = checkTlvs(bytes.subarray(16 + needed, length));
+  const problem = checkTlvs(bytes.subarray(0, length), 16 + needed);
   if (problem !== null) return bad(problem);
   // a Unix socket or an unspecified family names nobody we could log
   if (family === 1)
     return {
       kind: "header",
       length,
-      source: { address: ipv4(bytes, 16), port: bytes.readUInt16BE(24) },
+      source: {
+        address: ipv4(bytes, 16),
+        port: bytes.readUInt16BE(24),
+        to: { address: ipv4(bytes, 20), port: bytes.readUInt16BE(26) },
+      },
     };
   if (family === 2)
     return {
       kind: "header",
       length,
-      source: { address: ipv6(bytes, 16), port: bytes.readUInt16BE(48) },
+      source: {
+        address: ipv6(bytes, 16),
+        port: bytes.readUInt16BE(48),
+        to: { address: ipv6(bytes, 32), port: bytes.readUInt16BE(50) },
+      },
     };
   return { kind: "header", length, source: null };
 }
 
-function checkTlvs(bytes: Buffer): string | null {
-  let at = 0;
-  while (at < bytes.length) {
-    if (at + 3 > bytes.length) return "a v2 TLV is cut off";
-    at += 3 + bytes.readUInt16BE(at + 1);
+/** The type of the TLV with the header's checksum (specification section 2.2.3). */
+const crcType = 0x03;
+
+/** `from`: where the TLVs of this header begin. */
+function checkTlvs(header: Buffer, from: number): string | null {
+  let at = from;
+  while (at < header.length) {
+    if (at + 3 > header.length) return "a v2 TLV is cut off";
+    const value = at + 3;
+    const next = value + header.readUInt16BE(at + 1);
+    if (next > header.length) return "a v2 TLV is longer than the header";
+    if (header[at] === crcType) {
+      if (next - value !== 4) return "the v2 checksum is not four bytes long";
+      if (header.readUInt32BE(value) !== crc32c(header, value, next))
+        return "the v2 checksum does not fit the header";
+    }
+    at = next;
   }
-  return at === bytes.length ? null : "a v2 TLV is longer than the header";
+  return null;
 }
 
 function ipv4(bytes: Buffer, at: number): string {

@@ -21,7 +21,7 @@ export interface ServerTlsOptions {
   readonly requestCert: boolean;
   /** The stack itself refuses a client without a certificate, with the right alert. */
   readonly rejectUnauthorized: boolean;
-  readonly ALPNProtocols: readonly string[];
+  readonly ALPNProtocols?: readonly string[];
 }
 
 export type Admission =
@@ -47,6 +47,8 @@ export interface TlsMaterial {
   } | null;
   /** 48 bytes shared by all workers, so that a session resumes whoever accepts it; null: this thread's own. */
   readonly ticketKeys: Buffer | null;
+  /** What is offered by ALPN. Null: nothing, whatever a client asks for. Default: {@link alpnProtocols}. */
+  readonly alpn?: readonly string[] | null;
 }
 
 /** A certificate, key or CA that cannot be used; `where` is its place below the `tls` block. */
@@ -100,7 +102,7 @@ export class TlsContexts implements ServerTls {
       secureContext: shownFor(this.set, serverName),
       requestCert: material.clientAuth !== null,
       rejectUnauthorized: material.clientAuth?.mode === "require",
-      ALPNProtocols: alpnProtocols,
+      ...(material.alpn === null ? {} : { ALPNProtocols: material.alpn ?? alpnProtocols }),
     };
   }
 

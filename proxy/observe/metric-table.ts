@@ -98,6 +98,16 @@ export const metricTable = {
     ["service", "reason"],
     "Retries that were wanted and not made, by the rule that forbade them.",
   ),
+  tcpConnections: counter(
+    "weft_tcp_connections_total",
+    ["listener", "service", "end"],
+    "Connections ended that carried no HTTP, by who ended them.",
+  ),
+  tcpDuration: histogram(
+    "weft_tcp_connection_duration_seconds",
+    ["listener", "service"],
+    "Time from the acceptance to the end of such a connection.",
+  ),
   endpointHealthy: gauge(
     "weft_endpoint_healthy",
     place,

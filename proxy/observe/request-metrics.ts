@@ -135,6 +135,16 @@ export class ServiceMetrics {
     this.scope(listener, route, service).addBytes(received, sent);
   }
 
+  /** A connection that carried no HTTP has ended; `end` says how. Once per connection: a look-up by text is cheap enough. */
+  tunnel(listener: string, service: string, end: string, durationMs: number): void {
+    const { metrics } = this;
+    metrics.values[metrics.series(metricTable.tcpConnections.name, [listener, service, end])]! += 1;
+    metrics.observe(
+      metrics.series(metricTable.tcpDuration.name, [listener, service]),
+      durationMs / 1000,
+    );
+  }
+
   /** A try at an endpoint has ended. `result`: a status class (`2xx`) or an error code. */
   attempt(service: string, endpoint: string, result: string): void {
     const slot =

@@ -29,7 +29,7 @@ export interface PluginInstance {
 export interface PluginWatch {
   /** Calls of request and response hooks until the next one that is timed: the first, then one in {@link timedEvery}. */
   untilTimed: number;
-  failed(hook: keyof Hooks, error: unknown): void;
+  failed(hook: string, error: unknown): void;
   /** How long a timed call took, the wait for its promise included. */
   took(seconds: number): void;
 }

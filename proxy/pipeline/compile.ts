@@ -28,14 +28,7 @@ export function compileChain(
   known: ReadonlySet<string> = new Set(),
 ): Chain | null {
   if (instances.length === 0) return null;
-  for (const { id, definition } of instances) {
-    const declared = definition.modes ?? ["gateway"];
-    if (!declared.includes(mode)) {
-      throw new ChainError(id, `plugin ${id} runs in ${declared.join(", ")} only, not in ${mode}`);
-    }
-  }
-  const plugins = inOrder(instances, known);
-  assertSlots(plugins);
+  const plugins = sortInstances(instances, mode, known);
   const backwards = plugins.toReversed();
   return {
     mode,
@@ -52,6 +45,23 @@ export function compileChain(
     error: steps(plugins, backwards, "error"),
     done: steps(plugins, backwards, "done"),
   };
+}
+
+/** In run order. Parameters and errors are those of {@link compileChain}. */
+export function sortInstances(
+  instances: readonly PluginInstance[],
+  mode: Mode,
+  known: ReadonlySet<string>,
+): readonly PluginInstance[] {
+  for (const { id, definition } of instances) {
+    const declared = definition.modes ?? ["gateway"];
+    if (!declared.includes(mode)) {
+      throw new ChainError(id, `plugin ${id} runs in ${declared.join(", ")} only, not in ${mode}`);
+    }
+  }
+  const plugins = inOrder(instances, known);
+  assertSlots(plugins);
+  return plugins;
 }
 
 /** Stage, then before/after, then list order: the earliest of the list among those that nothing holds back goes first. */
@@ -184,7 +194,7 @@ function bufferBytes(id: string, mode: BodyMode<never> | undefined): number {
 }
 
 /** Hooks of a plain object are called bare; those of a class instance keep their `this`. */
-function bound<Hook>(hooks: Hooks, run: Hook): Hook {
+export function bound<Hook>(hooks: object, run: Hook): Hook {
   if (Object.getPrototypeOf(hooks) === Object.prototype || typeof run !== "function") return run;
   return run.bind(hooks) as Hook;
 }

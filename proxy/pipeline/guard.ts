@@ -2,7 +2,7 @@
 
 import { problem } from "./plugin.ts";
 import type { PluginInstance } from "./chain.ts";
-import type { Hooks, Reply } from "./plugin.ts";
+import type { Reply } from "./plugin.ts";
 import type { PipelineExchange } from "../exchange.ts";
 
 /** This plugin takes no part in this exchange. */
@@ -38,7 +38,7 @@ export function refusal(plugin: PluginInstance): Reply | null {
 }
 
 /** Reports a failure; the answer when the plugin fails closed, else null. Never throws. */
-export function failed(plugin: PluginInstance, hook: keyof Hooks, error: unknown): Reply | null {
+export function failed(plugin: PluginInstance, hook: string, error: unknown): Reply | null {
   plugin.trip.failed();
   plugin.watch.failed(hook, error);
   if (plugin.onError === "open") return null;
@@ -57,7 +57,7 @@ export interface Settled {
  * The one timer of the pipeline: it exists only while a promise is awaited.
  */
 export function waitFor(
-  step: { plugin: PluginInstance; hook: keyof Hooks },
+  step: { plugin: PluginInstance; hook: string },
   promise: PromiseLike<unknown>,
   settled: Settled,
 ): void {

@@ -3,7 +3,19 @@
 import type { ErrorCode, ProxyError } from "../errors.ts";
 import type { Fields, FieldName } from "../http/fields.ts";
 import type { RequestHead, ResponseHead } from "../http/head.ts";
+import type { PeekMode, TcpHooks } from "./tcp-plugin.ts";
 
+export { defineTcpPlugin, reject, Rejection } from "./tcp-plugin.ts";
+export type {
+  Direction,
+  PeekMode,
+  TcpAttempt,
+  TcpConnection,
+  TcpDone,
+  TcpHooks,
+  TcpPluginDefinition,
+  TcpPluginHooks,
+} from "./tcp-plugin.ts";
 export type { ErrorCode, ProxyError, Fields, FieldName, RequestHead, ResponseHead };
 
 /** Stages in the order in which they run on the way in; the way out is the exact reverse. */
@@ -293,7 +305,7 @@ type Maybe<T> = T | undefined | void;
 
 /** What `setup` returns: only the hooks that this configuration needs, since an absent hook costs nothing. */
 export interface Hooks {
-  /** Once per accepted connection, after TLS. A reply closes it (its body is not sent before a request). */
+  /** Once per accepted connection, after TLS, on every listener when it stands on the global list. A reply closes it (its body is not sent before a request). */
   connection?(conn: Connection): Maybe<Reply>;
   /** Before the route is matched; only for plugins on the global list. */
   early?(req: EarlyRequest, ctx: Ctx): Maybe<Reply>;
@@ -315,6 +327,8 @@ export interface Hooks {
   error?(error: ProxyError, ctx: Ctx): Maybe<Reply>;
   /** Exactly once, whatever the end. */
   done?(info: DoneInfo, ctx: Ctx): void;
+  /** What it does on connections that carry no HTTP, when it stands on a listener's list: see `protocols`. */
+  tcp?: TcpHooks;
   /** The configuration that made this instance is gone and its last exchange has ended. */
   close?(): void | Promise<void>;
 }
@@ -467,6 +481,10 @@ export interface PluginDefinition<Config = unknown> {
   readonly stage: Stage;
   /** Default: `['gateway']`. Attaching it elsewhere is a configuration error. */
   readonly modes?: readonly Mode[];
+  /** `http`: on routes and on the global list; `tcp`: on the lists of `tcp`, `tls` and `auto` listeners. Default: `['http']`. */
+  readonly protocols?: readonly ("http" | "tcp")[];
+  /** For the `peek` hook of `tcp`. */
+  readonly peek?: PeekMode;
   /** Names of plugins of the same stage that must run after this one, when present. */
   readonly before?: readonly string[];
   readonly after?: readonly string[];

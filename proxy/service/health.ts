@@ -1,9 +1,11 @@
 /** Active health checks: the main thread asks every endpoint in turn and writes the answer where all workers see it. */
 
 import type { Dial } from "../exchange.ts";
+import type { ProxyHeaderVersion } from "../listen/proxy-header.ts";
 import { Health } from "../observe/shared-endpoints.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { probeHttp } from "./health-probe.ts";
+import { probeTcp } from "./health-probe-tcp.ts";
 import type { HealthSpec, Service } from "./service.ts";
 
 export interface HealthCheckerOptions {
@@ -24,9 +26,11 @@ export class HealthChecker {
 
   /** Checks these services from now on and no others: call after each apply. What goes on being checked keeps its counts. */
   watch(services: Iterable<Service>): void {
-    const wanted = new Map<Endpoint, HealthSpec>();
+    const wanted = new Map<Endpoint, CheckSpec>();
     for (const { spec, endpoints } of services) {
-      if (spec.health !== null) for (const endpoint of endpoints) wanted.set(endpoint, spec.health);
+      const { health, proxyProtocol = null } = spec;
+      if (health === null) continue;
+      for (const endpoint of endpoints) wanted.set(endpoint, { ...health, proxyProtocol });
     }
     for (const [endpoint, check] of this.watched) {
       if (wanted.has(endpoint)) continue;
@@ -49,9 +53,12 @@ export class HealthChecker {
   }
 }
 
+/** How an endpoint is asked. */
+type CheckSpec = HealthSpec & { readonly proxyProtocol: ProxyHeaderVersion | null };
+
 /** One endpoint's checks: one at a time, each an interval (+-10 %) after the start of the last. */
 class EndpointCheck {
-  spec: HealthSpec;
+  spec: CheckSpec;
   private readonly endpoint: Endpoint;
   private readonly options: HealthCheckerOptions;
   private readonly random: () => number;
@@ -61,7 +68,7 @@ class EndpointCheck {
   /** Results in a row that speak against the present state. */
   private against = 0;
 
-  constructor(endpoint: Endpoint, spec: HealthSpec, options: HealthCheckerOptions) {
+  constructor(endpoint: Endpoint, spec: CheckSpec, options: HealthCheckerOptions) {
     this.endpoint = endpoint;
     this.spec = spec;
     this.options = options;
@@ -82,19 +89,21 @@ class EndpointCheck {
 
   private run(): void {
     const startMs = performance.now();
-    const { path, timeoutMs, intervalMs } = this.spec;
-    this.cancel = probeHttp(
-      this.endpoint.target,
-      { path, timeoutMs, dial: this.options.dial },
-      (healthy, reason) => {
-        this.cancel = null;
-        if (this.stopped) return;
-        this.learn(healthy, reason);
-        this.timer = this.schedule(
-          startMs + intervalMs * (0.9 + 0.2 * this.random()) - performance.now(),
-        );
-      },
-    );
+    const { path, timeoutMs, intervalMs, proxyProtocol } = this.spec;
+    const { target } = this.endpoint;
+    const { dial } = this.options;
+    const done = (healthy: boolean, reason: string): void => {
+      this.cancel = null;
+      if (this.stopped) return;
+      this.learn(healthy, reason);
+      this.timer = this.schedule(
+        startMs + intervalMs * (0.9 + 0.2 * this.random()) - performance.now(),
+      );
+    };
+    this.cancel =
+      target.protocol === "tcp"
+        ? probeTcp(target, { timeoutMs, dial, proxyProtocol }, done)
+        : probeHttp(target, { path, timeoutMs, dial }, done);
   }
 
   private learn(healthy: boolean, reason: string): void {

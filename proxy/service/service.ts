@@ -29,6 +29,8 @@ export interface ServiceSpec {
   readonly ejection: EjectionPolicy;
   /** Null: no active checks. */
   readonly health: HealthSpec | null;
+  /** Tunnels to it begin with a PROXY header of this version. Default: none. */
+  readonly proxyProtocol?: "v1" | "v2" | null;
 }
 
 /** What a service tells of itself. Called from the data path: must not throw. */

@@ -1,26 +1,31 @@
-/** CONNECT at a sidecar: the app's bytes to an endpoint of the service that it names, through mTLS, and back. */
+/** CONNECT, over HTTP/1.1 and as a stream of HTTP/2 (RFC 9113 section 8.5): bytes to an endpoint of the route's service and back. */
 
 import { fail, finish } from "../answer.ts";
 import { ProxyError } from "../errors.ts";
 import type { Exchange, Tunnel } from "../exchange.ts";
-import type { ByteStream, Transport } from "../listen/transport.ts";
+import { proxyHeader } from "../listen/proxy-header.ts";
+import type { Transport } from "../listen/transport.ts";
+import type { DoneInfo } from "../pipeline/plugin.ts";
+import { runAttempt } from "../pipeline/run.ts";
 import type { Endpoint } from "../service/endpoint.ts";
+import type { DialTarget } from "../upstream/connect.ts";
+import { Reach, type ReachOwner } from "./reach.ts";
+import { Splice, type Side } from "./splice.ts";
 
 const ESTABLISHED = "HTTP/1.1 200 Connection established\r\n\r\n";
 
-/** Makes a tunnel ready; it starts once the bytes of this turn have been kept. */
+/**
+ * Makes a tunnel ready; it starts once the bytes of this turn have been kept. Where it leads is the route's affair alone:
+ * the host and port that the caller names choose the route, never the address.
+ */
 export function prepareConnect(x: Exchange): Tunnel {
   return new ConnectTunnel(x);
 }
 
-class ConnectTunnel implements Tunnel {
+class ConnectTunnel implements Tunnel, ReachOwner {
   private readonly x: Exchange;
-  private readonly tried = new Set<Endpoint>();
-  private endpoint: Endpoint | null = null;
-  private dialling: { cancel(): void } | null = null;
-  private caller: ByteStream | null = null;
-  private upstream: Transport | null = null;
-  private started = false;
+  private reach: Reach | null = null;
+  private splice: Splice | null = null;
   private over = false;
 
   constructor(x: Exchange) {
@@ -28,126 +33,103 @@ class ConnectTunnel implements Tunnel {
   }
 
   start(): void {
-    if (this.started || this.over) return;
-    this.started = true;
-    this.dial();
-  }
-
-  destroy(): void {
-    this.end("client-aborted");
-  }
-
-  private dial(): void {
+    if (this.reach !== null || this.over) return;
     const { x } = this;
-    const service = x.service!;
-    const startMs = x.env.now();
-    const endpoint = service.pick(this.tried, startMs);
-    if (typeof endpoint === "string")
-      return this.refuse(
-        new ProxyError(endpoint, `service ${service.name} has no usable endpoint`),
-      );
-    x.attempts++;
+    this.reach = new Reach({ service: x.service!, policy: x.policy! }, x.env, this);
+    this.reach.start();
+  }
+
+  takeMoved(): boolean {
+    return this.splice?.takeMoved() ?? false;
+  }
+
+  abandon(): void {
+    this.over = true;
+    this.reach?.leave();
+  }
+
+  destroy(how: DoneInfo["end"]): void {
+    this.end(how);
+  }
+
+  // === impl ReachOwner ===
+
+  targetOf({ target }: Endpoint): DialTarget {
+    // what the caller says inside is its own; to a peer's sidecar that is HTTP/1.1
+    return { ...target, protocol: target.tls?.kind === "mesh" ? "http1" : "tcp" };
+  }
+
+  preface(): Uint8Array | null {
+    const { x } = this;
+    const version = x.service!.spec.proxyProtocol ?? null;
+    if (version === null) return null;
+    const { client, conn } = x;
+    const serverName = client.tls?.serverName ?? null;
+    return proxyHeader(version, { client, local: conn.local ?? null, serverName }, x.ownId);
+  }
+
+  attempting(endpoint: Endpoint, previous: string | null): void {
+    const { x } = this;
+    const number = this.reach!.attempts;
+    x.attempts = number;
     x.endpoint = endpoint.address;
-    endpoint.active++;
-    this.endpoint = endpoint;
-    // what the app says inside is its own; to a peer's sidecar that is HTTP/1.1
-    const target = {
-      ...endpoint.target,
-      protocol: endpoint.target.tls === null ? "tcp" : "http1",
-    } as const;
-    const { connectTimeoutMs } = x.policy!;
-    this.dialling = x.env.dial(target, { timeoutMs: connectTimeoutMs }, (error, upstream) => {
-      this.dialling = null;
-      if (this.over) return upstream?.destroy();
-      const nowMs = x.env.now();
-      const outcome = upstream === null ? "failure" : "success";
-      service.report(endpoint, outcome, nowMs - startMs, nowMs);
-      x.env.metrics.attempt(service.name, endpoint.address, error?.code ?? "connected");
-      if (upstream === null) this.failed(endpoint, error!);
-      else this.connected(upstream);
+    const reply = runAttempt(x.chain, x, {
+      number,
+      service: endpoint.service,
+      endpoint: endpoint.address,
+      headers: x.req.headers,
+      previous,
     });
+    if (reply !== null) this.refuse(new ProxyError(reply.code ?? "plugin-error", reply.detail));
   }
 
-  /** Nothing has been sent: another endpoint may have the connection. */
-  private failed(endpoint: Endpoint, error: ProxyError): void {
-    const { x } = this;
-    const service = x.service!;
-    const { retry } = x.policy!;
-    endpoint.active--;
-    this.endpoint = null;
-    this.tried.add(endpoint);
-    const more = x.attempts <= retry.attempts && retry.on.has("connect-failure");
-    if (!more || !service.budget.takeRetry(retry, x.env.now())) return this.refuse(error);
-    x.env.metrics.retry(service.name, "connect-failure");
-    this.dial();
-  }
-
-  private connected(upstream: Transport): void {
+  reached(error: ProxyError | null, upstream: Transport | null): void {
+    if (upstream === null) return this.refuse(error!);
     const { x } = this;
     const taken = x.downstream.takeOver();
     if (taken === null) {
       upstream.destroy();
-      return this.refuse(
-        new ProxyError("not-implemented", "CONNECT is offered over HTTP/1.1 alone"),
-      );
+      return this.refuse(new ProxyError("client-closed", "the caller is gone"));
     }
-    const caller = taken.transport;
-    this.caller = caller;
-    this.upstream = upstream;
     x.status = 200;
     x.stage = "responding";
     x.env.metrics.connection("upstream", 1);
-    const pass = (chunk: Buffer, to: ByteStream, from: ByteStream): void => {
-      x.lastByteMs = x.env.now();
-      if (!to.write(Buffer.from(chunk))) from.pause();
-    };
-    caller.handler = {
-      onData: (chunk) => {
-        x.requestBytes += chunk.length;
-        pass(chunk, upstream, caller);
-      },
-      onEnd: () => upstream.end(),
-      onClose: () => this.end("complete"),
-      onDrain: () => upstream.resume(),
-    };
-    upstream.handler = {
-      onData: (chunk) => {
-        x.responseBytes += chunk.length;
-        pass(chunk, caller, upstream);
-      },
-      onEnd: () => caller.end(),
-      onClose: () => this.end("complete"),
-      onDrain: () => caller.resume(),
-    };
-    caller.write(ESTABLISHED);
-    if (taken.rest.length > 0) caller.handler.onData(taken.rest);
-    upstream.resume();
-    caller.resume();
+    this.splice = new Splice(taken.transport, upstream, {
+      spliced: (broken, cause) => this.spliced(broken, cause),
+    });
+    taken.transport.write(ESTABLISHED);
+    this.splice.start(taken.rest, taken.hasEnded);
+  }
+
+  private spliced(broken: Side | null, cause: Error | null): void {
+    if (broken === null) return this.end("complete");
+    const { x } = this;
+    const who = broken === "downstream" ? "the caller" : (x.endpoint ?? "the endpoint");
+    x.detail = `${who}: ${cause?.message ?? "closed"}`;
+    this.end(broken === "downstream" ? "client-aborted" : "upstream-aborted");
   }
 
   private refuse(error: ProxyError): void {
+    if (this.over) return;
+    this.over = true;
+    this.reach!.leave();
     const { x } = this;
-    this.release();
     x.tunnel = null;
     fail(x, error);
     x.downstream.flush();
   }
 
-  /** Either side is gone: so is the other. */
-  private end(how: "complete" | "client-aborted"): void {
+  private end(how: DoneInfo["end"]): void {
     if (this.over) return;
-    const { caller, upstream, x } = this;
-    this.release();
-    if (upstream !== null) x.env.metrics.connection("upstream", -1);
-    upstream?.destroy();
-    caller?.destroy();
-    finish(x, how);
-  }
-
-  private release(): void {
     this.over = true;
-    this.dialling?.cancel();
-    if (this.endpoint !== null) this.endpoint.active--;
-    this.endpoint = null;
+    const { splice, x } = this;
+    this.reach?.leave();
+    if (splice !== null) {
+      if (how !== "complete") splice.reset();
+      x.requestBytes = splice.downstream.bytes;
+      x.responseBytes = splice.upstream.bytes;
+      x.env.metrics.connection("upstream", -1);
+    }
+    finish(x, how);
   }
 }

@@ -9,6 +9,7 @@ import { ProxyError } from "../errors.ts";
 import type { Exchange, Tunnel } from "../exchange.ts";
 import { requestHeadText } from "../http1/serialise.ts";
 import type { Transport } from "../listen/transport.ts";
+import type { DoneInfo } from "../pipeline/plugin.ts";
 import { runAttempt } from "../pipeline/run.ts";
 import type { Endpoint } from "../service/endpoint.ts";
 import type { OutgoingHead } from "../upstream/forward.ts";
@@ -61,14 +62,27 @@ class Upgrade implements Tunnel {
     this.dial();
   }
 
-  destroy(): void {
+  /** Each byte leaves its time on the exchange. */
+  takeMoved(): boolean {
+    return false;
+  }
+
+  abandon(): void {
     if (this.over) return;
     this.over = true;
     this.dialling?.cancel();
     this.leaveEndpoint("cancelled");
     this.endpointStream?.destroy();
-    this.caller.destroy();
-    finish(this.x, "client-aborted");
+  }
+
+  destroy(how: DoneInfo["end"]): void {
+    if (this.over) return;
+    this.abandon();
+    const { x, caller } = this;
+    x.requestBytes = caller.bytesIn;
+    x.responseBytes = caller.bytesOut;
+    caller.destroy();
+    finish(x, how);
   }
 
   private dial(): void {

@@ -4,7 +4,7 @@ import net from "node:net";
 import tls from "node:tls";
 import { Timed, type Wheel } from "../clock.ts";
 import { ProxyError } from "../errors.ts";
-import type { Dial } from "../exchange.ts";
+import type { Dial, DialOptions } from "../exchange.ts";
 import { Transport } from "../listen/transport.ts";
 import { Resolver, type Address } from "./resolve.ts";
 
@@ -96,7 +96,7 @@ const maxSessions = 1_024;
 export function createDial(env: DialEnv): Dial {
   const resolver = env.resolver ?? new Resolver({ now: () => env.now() });
   return (target, options, done) => {
-    const dialling = new Dialling(env, target, options.timeoutMs, done);
+    const dialling = new Dialling(env, target, options, done);
     dialling.start(resolver);
     return dialling;
   };
@@ -109,17 +109,19 @@ class Dialling extends Timed {
   private readonly env: DialEnv;
   private readonly target: DialTarget;
   private readonly timeoutMs: number;
+  private readonly preface: Uint8Array | null;
   private done: Done | null;
   private addresses: readonly Address[] = [];
   private tried = 0;
   private transport: Transport | null = null;
   private phase: "resolve" | "connect" | "tls" = "resolve";
 
-  constructor(env: DialEnv, target: DialTarget, timeoutMs: number, done: Done) {
+  constructor(env: DialEnv, target: DialTarget, options: DialOptions, done: Done) {
     super();
     this.env = env;
     this.target = target;
-    this.timeoutMs = timeoutMs;
+    this.timeoutMs = options.timeoutMs;
+    this.preface = options.preface ?? null;
     this.done = done;
   }
 
@@ -179,7 +181,10 @@ class Dialling extends Timed {
     const options = { host: address.address, port: this.target.port };
     const transport =
       secure === null
-        ? Transport.connect(options, () => this.succeed(transport))
+        ? Transport.connect(options, () => {
+            if (this.preface !== null) transport.write(this.preface);
+            this.succeed(transport);
+          })
         : this.connectTls(secure, options);
     this.transport = transport;
     transport.handler = {
@@ -198,10 +203,13 @@ class Dialling extends Timed {
     const name = secure.kind === "tls" ? (secure.serverName ?? this.target.host) : null;
     // Not in the mesh: Node shows no peer certificate on a resumed client connection, so there would be no name to check.
     const session = secure.kind === "tls" ? sessions.get(context)?.get(this.target.key) : undefined;
+    const { preface } = this;
+    // Node begins the handshake as soon as it is connected: what goes before it needs a socket of our own
+    const raw = preface === null ? null : this.connectFirst(options, preface);
     const transport = Transport.reading((onread) =>
       tls.connect({
         ...options,
-        onread,
+        ...(raw === null ? { onread } : { socket: raw }),
         allowHalfOpen: true,
         noDelay: true,
         secureContext: context,
@@ -218,7 +226,8 @@ class Dialling extends Timed {
       } as tls.ConnectionOptions & net.TcpNetConnectOpts),
     );
     const socket = transport.socket as tls.TLSSocket;
-    socket.once("connect", () => {
+    raw?.on("error", (error) => socket.destroy(error));
+    (raw ?? socket).once("connect", () => {
       this.phase = "tls";
     });
     socket.once("secureConnect", () => {
@@ -232,6 +241,14 @@ class Dialling extends Timed {
     if (secure.kind === "tls")
       socket.on("session", (fresh: Buffer) => keepSession(context, this.target.key, fresh));
     return transport;
+  }
+
+  /** A plain connection that has sent `preface` before anybody else writes on it. */
+  private connectFirst(options: { host: string; port: number }, preface: Uint8Array): net.Socket {
+    const raw = net.connect({ ...options, noDelay: true, autoSelectFamily: false });
+    // what is written while it connects goes out first
+    raw.write(preface);
+    return raw;
   }
 
   private succeed(transport: Transport): void {

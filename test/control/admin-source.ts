@@ -73,6 +73,7 @@ export const sampleConfig: Config = {
         to: null,
         sni: null,
         proxyProtocol: false,
+        plugins: [],
       },
     ],
     trustedHops: 0,
@@ -93,6 +94,7 @@ export const sampleConfig: Config = {
       mtls: true,
       protocol: "http1",
       policy: null,
+      proxyProtocol: null,
       health: null,
     },
     payments: {
@@ -101,6 +103,7 @@ export const sampleConfig: Config = {
       mtls: null,
       protocol: "http1",
       policy: null,
+      proxyProtocol: null,
       health: null,
     },
   },

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import { crc32c } from "../../../proxy/listen/crc32c.ts";
 import { parseProxyHeader } from "../../../proxy/listen/proxy-protocol.ts";
 
 const latin1 = (text: string): Buffer => Buffer.from(text, "latin1");
@@ -22,13 +23,17 @@ test("reads a v1 TCP4 line and leaves what follows", () => {
   assert.deepEqual(parseProxyHeader(latin1(`${line}GET / HTTP/1.1\r\n`)), {
     kind: "header",
     length: line.length,
-    source: { address: "192.0.2.1", port: 56324 },
+    source: { address: "192.0.2.1", port: 56324, to: { address: "198.51.100.2", port: 443 } },
   });
 });
 
 test("reads a v1 TCP6 line", () => {
   const parsed = parseProxyHeader(latin1("PROXY TCP6 2001:db8::1 2001:db8::2 1 65535\r\n"));
-  assert.deepEqual(parsed.kind === "header" && parsed.source, { address: "2001:db8::1", port: 1 });
+  assert.deepEqual(parsed.kind === "header" && parsed.source, {
+    address: "2001:db8::1",
+    port: 1,
+    to: { address: "2001:db8::2", port: 65535 },
+  });
 });
 
 test("a v1 UNKNOWN names nobody, whatever follows it on the line", () => {
@@ -46,7 +51,7 @@ test("reads v2 over IPv4 and IPv6", () => {
   assert.deepEqual(four, {
     kind: "header",
     length: 28,
-    source: { address: "10.0.0.7", port: 0xc001 },
+    source: { address: "10.0.0.7", port: 0xc001, to: { address: "10.0.0.1", port: 443 } },
   });
   const body = Buffer.alloc(36);
   body.set([0x20, 0x01, 0x0d, 0xb8], 0);
@@ -56,7 +61,7 @@ test("reads v2 over IPv4 and IPv6", () => {
   assert.deepEqual(six, {
     kind: "header",
     length: 52,
-    source: { address: "2001:db8::9", port: 8080 },
+    source: { address: "2001:db8::9", port: 8080, to: { address: "::", port: 0 } },
   });
 });
 
@@ -74,6 +79,33 @@ test("v2 skips TLVs that fill the header exactly", () => {
   const tlv = Buffer.from([0x02, 0x00, 0x03, 0x61, 0x2e, 0x62]);
   const body = Buffer.concat([v2({}).subarray(16), tlv]);
   assert.equal(parseProxyHeader(v2({ body })).kind, "header");
+});
+
+test("believes a v2 checksum, and refuses a header that does not fit it", () => {
+  const addresses = v2({}).subarray(16);
+  const tlv = Buffer.from([0x03, 0x00, 0x04, 0, 0, 0, 0]);
+  const header = v2({ body: Buffer.concat([addresses, tlv, Buffer.from([0x04, 0, 1, 0])]) });
+  const at = 16 + addresses.length + 3;
+  header.writeUInt32BE(crc32c(header), at);
+  assert.equal(parseProxyHeader(header).kind, "header");
+  for (let i = 16; i < 16 + addresses.length; i++) {
+    const changed = Buffer.from(header);
+    changed[i]! ^= 1;
+    const parsed = parseProxyHeader(changed);
+    assert.equal(
+      parsed.kind === "bad" ? parsed.why : "",
+      "the v2 checksum does not fit the header",
+    );
+  }
+  const short = v2({ body: Buffer.concat([addresses, Buffer.from([0x03, 0, 2, 0, 0])]) });
+  assert.equal(parseProxyHeader(short).kind, "bad");
+});
+
+test("the checksum is the one of RFC 3720 appendix B.4", () => {
+  assert.equal(crc32c(Buffer.alloc(32)), 0x8a9136aa);
+  assert.equal(crc32c(Buffer.alloc(32, 0xff)), 0x62a8ab43);
+  assert.equal(crc32c(Buffer.from("123456789")), 0xe3069283);
+  assert.equal(crc32c(Buffer.alloc(32, 0xff), 0, 32), 0x8a9136aa);
 });
 
 test("says what is wrong with a hostile header", () => {

@@ -1,0 +1,127 @@
+/** Brings a tunnel to an endpoint: balanced, and tried again elsewhere when a connection cannot be made. */
+
+import { ProxyError } from "../errors.ts";
+import type { Dial } from "../exchange.ts";
+import type { Transport } from "../listen/transport.ts";
+import type { ServiceMetrics } from "../observe/request-metrics.ts";
+import type { Endpoint } from "../service/endpoint.ts";
+import type { Choice } from "../snapshot.ts";
+import type { DialTarget } from "../upstream/connect.ts";
+
+/** What reaching needs of a worker. */
+export interface ReachEnv {
+  readonly dial: Dial;
+  readonly metrics: ServiceMetrics;
+  now(): number;
+}
+
+/** Who wants an endpoint. */
+export interface ReachOwner {
+  /** How the endpoint is dialled. */
+  targetOf(endpoint: Endpoint): DialTarget;
+  /** Bytes that go before everything else, TLS included: a PROXY header. Null: none. */
+  preface(): Uint8Array | null;
+  /** Before each try; who wants none calls {@link Reach.leave}. */
+  attempting(endpoint: Endpoint, previous: string | null): void;
+  /** Once, unless it is left before: a paused connection, or why there is none. */
+  reached(error: ProxyError | null, upstream: Transport | null): void;
+}
+
+/** Counts as one request of its service, and as a running one of its endpoint until it is left. */
+export class Reach {
+  readonly choice: Choice;
+  /** Tries made so far. */
+  attempts = 0;
+  /** Of the last try. */
+  endpoint: Endpoint | null = null;
+  private readonly env: ReachEnv;
+  private readonly owner: ReachOwner;
+  private readonly tried = new Set<Endpoint>();
+  private dialling: { cancel(): void } | null = null;
+  private previous: string | null = null;
+  private isHeld = false;
+  private isLeft = false;
+
+  constructor(choice: Choice, env: ReachEnv, owner: ReachOwner) {
+    this.choice = choice;
+    this.env = env;
+    this.owner = owner;
+  }
+
+  start(): void {
+    this.choice.service.budget.request(this.env.now());
+    this.dial();
+  }
+
+  /** The tunnel is over, or nobody wants it: at any time, any number of times. */
+  leave(): void {
+    this.isLeft = true;
+    if (this.dialling !== null) {
+      this.dialling.cancel();
+      this.dialling = null;
+      // it may have been chosen to find out how the endpoint is: that stays unknown
+      const nowMs = this.env.now();
+      this.choice.service.report(this.endpoint!, "cancelled", 0, nowMs);
+    }
+    this.release();
+  }
+
+  private release(): void {
+    if (!this.isHeld) return;
+    this.isHeld = false;
+    this.endpoint!.active--;
+  }
+
+  private dial(): void {
+    const { env, owner, choice } = this;
+    const { service, policy } = choice;
+    const startMs = env.now();
+    const endpoint = service.pick(this.tried, startMs);
+    if (typeof endpoint === "string")
+      return this.end(
+        new ProxyError(
+          endpoint,
+          `service ${service.name} has no ${endpoint === "no-endpoint" ? "" : "usable "}endpoint`,
+        ),
+      );
+    this.attempts++;
+    this.endpoint = endpoint;
+    endpoint.active++;
+    this.isHeld = true;
+    owner.attempting(endpoint, this.previous);
+    if (this.isLeft) return service.report(endpoint, "cancelled", 0, startMs);
+    const options = { timeoutMs: policy.connectTimeoutMs, preface: owner.preface() };
+    this.dialling = env.dial(owner.targetOf(endpoint), options, (error, upstream) => {
+      this.dialling = null;
+      if (this.isLeft) return upstream?.destroy();
+      const nowMs = env.now();
+      const outcome = upstream === null ? "failure" : "success";
+      service.report(endpoint, outcome, nowMs - startMs, nowMs);
+      env.metrics.attempt(service.name, endpoint.address, error?.code ?? "connected");
+      if (error === null) owner.reached(null, upstream);
+      else this.failed(endpoint, error);
+    });
+  }
+
+  /** Nothing of the caller's has been sent: another endpoint may have the connection. */
+  private failed(endpoint: Endpoint, error: ProxyError): void {
+    const { service, policy } = this.choice;
+    const { metrics } = this.env;
+    this.release();
+    this.tried.add(endpoint);
+    this.previous = error.code;
+    const { retry } = policy;
+    if (this.attempts > retry.attempts || !retry.on.has("connect-failure")) return this.end(error);
+    if (!service.budget.takeRetry(retry, this.env.now())) {
+      metrics.retryDenied(service.name, "budget");
+      return this.end(error);
+    }
+    metrics.retry(service.name, "connect-failure");
+    this.dial();
+  }
+
+  private end(error: ProxyError): void {
+    this.release();
+    if (!this.isLeft) this.owner.reached(error, null);
+  }
+}
