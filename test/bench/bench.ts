@@ -34,6 +34,10 @@ export interface Contestant {
   readonly headers?: Readonly<Record<string, string>>;
   /** Stands before the common origin of HTTP/1.1, whatever origin its case has. */
   readonly isPlain?: boolean;
+  /** Lua for wrk, when its requests differ from each other. */
+  readonly script?: string;
+  /** Label that its ratio is taken against; default: the case's. */
+  readonly base?: string;
 }
 
 /** What a case asks of all its contestants. */

@@ -1,11 +1,11 @@
 /** What is measured, in the order in which it runs. */
 
+import { authCase } from "./auth.ts";
 import type { Case, Contestant } from "./bench.ts";
 import { bulkCase } from "./bulk.ts";
 import { handshakeCase } from "./handshakes.ts";
 import { idleCase } from "./idle.ts";
 import { meshCase } from "./mesh.ts";
-import { benchKey } from "./peers/weft.ts";
 import { protocolCases } from "./protocols.ts";
 import { reloadCase } from "./reload.ts";
 import { tailCase } from "./tail.ts";
@@ -101,20 +101,7 @@ export const cases: readonly Case[] = [
       { label: "10 plugins", peer: "weft", task: { plugins: 10 } },
     ],
   }),
-  throughputCase({
-    name: "policies",
-    title: "weft with api-key and rate-limit (by consumer) on the route and without",
-    base: "bare route",
-    contestants: [
-      { label: "bare route", peer: "weft", headers: { "x-api-key": benchKey } },
-      {
-        label: "api-key + rate-limit",
-        peer: "weft",
-        task: { policies: true },
-        headers: { "x-api-key": benchKey },
-      },
-    ],
-  }),
+  authCase,
   idleCase(servers),
   reloadCase,
   tailCase(servers),

@@ -26,6 +26,8 @@ export interface LoadOptions {
   readonly headers?: Readonly<Record<string, string>>;
   /** POST a body of so many bytes; default: GET. */
   readonly bodyBytes?: number;
+  /** Lua for wrk, when its requests differ from each other. */
+  readonly script?: string;
   /** Ends the load before its time. */
   readonly signal?: AbortSignal;
 }
@@ -42,9 +44,9 @@ end
 /** Runs wrk once, in folder `work`. */
 export async function load(work: string, options: LoadOptions): Promise<LoadResult> {
   const { bodyBytes = 0, headers = {} } = options;
-  const script = path.join(work, `report-${bodyBytes}.lua`);
+  const script = path.join(work, "load.lua");
   const body = `wrk.method = "POST"\nwrk.body = string.rep("x", ${bodyBytes})\n`;
-  fs.writeFileSync(script, bodyBytes > 0 ? body + report : report);
+  fs.writeFileSync(script, (bodyBytes > 0 ? body : "") + (options.script ?? "") + report);
   const fields = Object.entries(headers).flatMap(([name, value]) => ["-H", `${name}: ${value}`]);
   // wrk takes whole seconds only: shorter runs are ended by a signal, on which it reports as well
   const flags = ["-t1", `-c${options.connections}`, "-d60s", "--timeout", "5s", ...fields];

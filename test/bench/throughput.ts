@@ -49,7 +49,9 @@ async function run(spec: ThroughputSpec, bench: Bench): Promise<CaseResult> {
   const { tls = false, task = {}, unit = "request" } = spec;
   const origin = spec.origin === undefined ? null : await startOwnOrigin(spec.origin);
   const upstreams = origin?.ports ?? bench.upstreams;
-  const { entrants, missing } = await enterAll(bench, spec.contestants, { tls, task, upstreams });
+  const entered = await enterAll(bench, spec.contestants, { tls, task, upstreams });
+  const { entrants } = entered;
+  const missing = [...entered.missing];
   const samples = new Map<Entrant, Sample[]>();
   for (const entrant of entrants) {
     const { label, peer } = entrant.contestant;
@@ -69,8 +71,11 @@ async function run(spec: ThroughputSpec, bench: Bench): Promise<CaseResult> {
   }
   await leave(entrants);
   await origin?.program.stop();
-  const base = [...samples.keys()].find((entrant) => entrant.contestant.label === spec.base);
-  const baseSamples = base === undefined ? [] : samples.get(base)!;
+  const baseOf = ({ contestant }: Entrant): readonly Sample[] => {
+    const label = contestant.base ?? spec.base;
+    const base = [...samples.keys()].find((entrant) => entrant.contestant.label === label);
+    return base === undefined ? [] : samples.get(base)!;
+  };
   const columns = [`CPU us/${unit}`, "ratio", `${unit}s/s per core`, `${unit}s/s here`];
   const isTimed = [...samples.values()].flat().some((each) => Number.isFinite(each.p99Ms));
   if (isTimed) columns.push("p99 ms");
@@ -80,7 +85,7 @@ async function run(spec: ThroughputSpec, bench: Bench): Promise<CaseResult> {
     base: spec.base,
     columns,
     rows: [...samples].map(([entrant, list]) => {
-      const row = toRow(entrant, list, baseSamples);
+      const row = toRow(entrant, list, baseOf(entrant));
       return { ...row, figures: row.figures.slice(0, columns.length) };
     }),
     missing,
@@ -112,6 +117,7 @@ function pushWrk(spec: ThroughputSpec): NonNullable<ThroughputSpec["push"]> {
       seconds,
       headers: entrant.contestant.headers ?? {},
       bodyBytes: spec.bodyBytes ?? 0,
+      script: entrant.contestant.script ?? "",
     });
 }
 

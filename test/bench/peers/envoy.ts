@@ -37,7 +37,7 @@ export function envoy(task: Task): Launch {
           generate_request_id: true
           upgrade_configs: [{ upgrade_type: websocket }]
           common_http_protocol_options: { idle_timeout: 600s }
-          http_filters:
+          http_filters:${(task.policies ?? []).map((line) => `\n          - ${line}`).join("")}
           - name: envoy.filters.http.router
             typed_config: { "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router }
           route_config:

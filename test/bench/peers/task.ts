@@ -27,8 +27,10 @@ export interface Task {
   readonly routes?: number;
   /** weft only: trivial plugins on the route; default 0. */
   readonly plugins?: number;
-  /** weft only: `api-key` and `rate-limit` on the route. */
-  readonly policies?: boolean;
+  /** weft: plugins on the route, in YAML. Envoy: HTTP filters before the router, in JSON. */
+  readonly policies?: readonly string[];
+  /** weft only: further top-level lines of the configuration. */
+  readonly config?: string;
   /** weft only: worker threads; default 1. */
   readonly workers?: number;
   /** Core to pin to; null: any. Default: the proxies' core. */

@@ -40,8 +40,7 @@ export function weftConfig(task: Task, extraRoutes: readonly string[] = []): str
     { length: task.plugins ?? 0 },
     (_, i) => `{ ${noop}: {}, id: noop${i} }`,
   );
-  if (task.policies === true)
-    plugins.push("api-key", "{ rate-limit: { limit: 1000000/s, by: consumer } }");
+  plugins.push(...(task.policies ?? []));
   routes.push(`  - { name: all, to: origin, plugins: [${plugins.join(", ")}] }`);
   const tls =
     task.tls === null
@@ -60,6 +59,7 @@ routes:
 ${routes.join("\n")}
 admin: { address: 127.0.0.1:${task.adminPort} }
 workers: ${task.workers ?? 1}
+${task.config ?? ""}
 `;
 }
 
