@@ -2,7 +2,6 @@
 
 import net from "node:net";
 import { crc32c } from "./crc32c.ts";
-import { crc32c } from "./crc32c.ts";
 
 /** `source` is null when the sender speaks for itself (v1 UNKNOWN, v2 LOCAL): then the socket's address holds. */
 export type ProxyHeader =
@@ -115,10 +114,6 @@ function parseV2(bytes: Buffer): ProxyHeader {
   return { kind: "header", length, source: null };
 }
 
-/** The type of the TLV with the header's checksum (specification section 2.2.3). */
-const crcType = 0x03;
-
-/** `from`: where the TLVs of this header begin. */
 /** The type of the TLV with the header's checksum (specification section 2.2.3). */
 const crcType = 0x03;
 
