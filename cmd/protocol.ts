@@ -33,6 +33,8 @@ export interface WorkerStart {
   readonly points: readonly ListenPoint[];
   /** Of the whole process. */
   readonly workers: number;
+  /** Callers' connections that the descriptors of the process carry. */
+  readonly connections: number;
   readonly shared: SharedHandles;
   /** 48 bytes: TLS sessions resume whichever worker accepts them. */
   readonly ticketKeys: Uint8Array;
@@ -51,6 +53,8 @@ export type ToWorker =
   | { readonly type: "log-level"; readonly level: LogLevel };
 
 export type FromWorker =
+  /** Its memory is full of what it does not let go. */
+  | { readonly type: "exhausted" }
   /** Started, and listening. */
   | { readonly type: "ready"; readonly page: SharedArrayBuffer }
   /** Could not start: the configuration cannot be used. */

@@ -9,6 +9,7 @@ import type { Config, Problem } from "../control/config.ts";
 import { SharedState } from "../proxy/observe/shared.ts";
 import type { ConfigOrigin, Loaded } from "./config-origin.ts";
 import { CommandError, exitCodes } from "./exit.ts";
+import { connectionsFor } from "./descriptor-limit.ts";
 import { inheritedWorkers } from "./hot-restart.ts";
 import { ListenPlan, type PreparedPlan } from "./listen-plan.ts";
 import type { LogLevel, LogSink } from "./log.ts";
@@ -42,6 +43,8 @@ export class Supervisor {
   readonly workers: Workers;
   readonly workerCount: number;
   readonly log: LogSink;
+  /** Of callers, that this process can carry. */
+  private readonly connections: number;
   /** By limits, lately. */
   readonly refused = new RefusedCallers();
   draining = false;
@@ -65,6 +68,7 @@ export class Supervisor {
     this.onFiles = options.onFiles;
     this.log = options.log;
     this.workerCount = inheritedWorkers() ?? options.workers ?? workerCount(config);
+    this.connections = connectionsFor(this.workerCount);
     this.shared = SharedState.create({ threads: threadLimit });
     this.metrics = new ProcessMetrics(this.log, () => this.applied?.appliedAtMs ?? null);
     this.services = new MainServices(this.mode, this.shared, {
@@ -80,6 +84,7 @@ export class Supervisor {
       start: () => ({
         mode: this.mode,
         workers: this.workerCount,
+        connections: this.connections,
         shared: this.shared.handles,
         ticketKeys: this.ticketKeys,
         logLevel: this.log.level,
@@ -233,6 +238,13 @@ export class Supervisor {
       version,
       origin,
     });
+    const wanted = config.gateway?.limits.connections ?? 0;
+    if (wanted > this.connections) {
+      this.log.info("limits.connections is more than the descriptors of this process carry", {
+        wanted,
+        carried: this.connections,
+      });
+    }
     this.code = code;
     void this.noteCertificates(config);
     this.onFiles([...certificateFiles(config), ...code]);
@@ -273,6 +285,13 @@ export class Supervisor {
         return;
       case "access":
         return this.log.access(message.lines);
+      case "exhausted": {
+        this.log.error(`worker ${thread.slot} is replaced: its memory stays full`, {
+          worker: thread.slot,
+        });
+        const limitMs = this.applied?.config.drainTimeoutMs ?? 0;
+        return void this.workers.renew(thread, limitMs);
+      }
       case "refused":
         return this.refused.add(message.callers);
       default:

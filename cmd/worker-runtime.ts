@@ -8,8 +8,9 @@ import { edgeTrust } from "../gateway/edge.ts";
 import { inboundTrust, outboundTrust } from "../mesh/trust.ts";
 import { onBug } from "../proxy/bugs.ts";
 import { Wheel } from "../proxy/clock.ts";
-import type { Dial, ServeEnv, ServeLimits } from "../proxy/exchange.ts";
+import type { Dial, HeaderTrust, ServeEnv, ServeLimits } from "../proxy/exchange.ts";
 import { flow } from "../proxy/handle.ts";
+import { shedding } from "../proxy/shedding.ts";
 import type { ListenerEnv } from "../proxy/listen/listener.ts";
 import { isPeerRefusal } from "../proxy/listen/certificate.ts";
 import { createAccessLog, type AccessLog } from "../proxy/observe/access-log.ts";
@@ -31,6 +32,7 @@ import { startHeartbeat } from "./heartbeat.ts";
 import type { ListenPoint, PlaneName, ToWorker, WorkerStart } from "./protocol.ts";
 import { createHostSource } from "./worker-host.ts";
 import { WorkerIdentity, type PreparedIdentity } from "./worker-identity.ts";
+import { WorkerMemory } from "./worker-memory.ts";
 import { WorkerListeners, type ListenerNature } from "./worker-listeners.ts";
 import { Outbox } from "./worker-outbox.ts";
 import { WorkerTls, type PreparedTls } from "./worker-tls.ts";
@@ -43,6 +45,7 @@ interface Prepared {
   readonly identity: PreparedIdentity;
   readonly tls: PreparedTls;
   readonly accessLog: AccessLog;
+  readonly edgeTrust: HeaderTrust;
 }
 
 const modeOf: Readonly<Record<PlaneName, Mode>> = {
@@ -75,6 +78,7 @@ export class WorkerRuntime {
   private readonly tls: WorkerTls;
   private readonly dial: Dial;
   private readonly listeners: WorkerListeners;
+  private readonly memory: WorkerMemory;
   private readonly envs = new Map<PlaneName, ServeEnv>();
   private prepared: Prepared | null = null;
   private current: Prepared | null = null;
@@ -113,12 +117,16 @@ export class WorkerRuntime {
     this.dial = createDial({ wheel: this.wheel, now });
     this.listeners = new WorkerListeners((point) => this.listenerEnv(point));
     this.wheel.start();
+    this.memory = new WorkerMemory(this.outbox, () => this.outbox.post({ type: "exhausted" }));
     const delay = this.metrics.series(metricTable.eventLoopDelay.name);
+    const isShedding = this.metrics.series(metricTable.shedding.name);
     // from now on the watchdog looks: a plugin may never return from its very first call
     this.shared.beat();
     startHeartbeat((seconds) => {
       this.shared.beat();
       this.metrics.values[delay] = seconds;
+      this.memory.look();
+      this.metrics.values[isShedding] = this.memory.isShort ? 1 : 0;
     });
   }
 
@@ -188,7 +196,8 @@ export class WorkerRuntime {
         instances: this.instances,
         identity: identity.identity,
       });
-      this.prepared = { version, config, snapshot, identity, tls, accessLog };
+      const trust = edgeTrust(config.gateway?.trustedHops ?? 0);
+      this.prepared = { version, config, snapshot, identity, tls, accessLog, edgeTrust: trust };
       return null;
     } catch (error) {
       if (error instanceof ConfigProblems) return error.problems;
@@ -205,7 +214,6 @@ export class WorkerRuntime {
     next.tls.commit();
     next.snapshot.activate();
     this.current = next;
-    this.envs.clear();
     before?.accessLog.flush();
     const problem = await this.listeners.apply(points, (point) => this.nature(point));
     before?.snapshot.use.retire();
@@ -250,7 +258,13 @@ export class WorkerRuntime {
         this.current!.snapshot.streams.has(point.name) && point.plane === "edge"
           ? serveRelay(transport, conn, this.relayEnv(point, habit), secure)
           : serveHttp(transport, conn, this.env(point.plane)),
-      admit: () => shared.enterConnection(this.limits().connections),
+      admit: () => {
+        if (this.memory.isShort && this.current!.snapshot.streams.has(point.name)) return false;
+        return shared.enterConnection(Math.min(this.limits().connections, this.start.connections));
+      },
+      turnedAway: () => {
+        this.metrics.values[this.metrics.series(metricTable.turnedAway.name, [point.name])]! += 1;
+      },
       release: () => shared.leaveConnection(),
       reclaim: () => {
         for (const service of this.services.services.values()) {
@@ -277,7 +291,7 @@ export class WorkerRuntime {
     };
   }
 
-  /** Connections keep the one they began with; the snapshot is asked for once per exchange. */
+  /** One for all connections, whatever they began with: an exchange asks for snapshot and trust once, at its begin. */
   private env(plane: PlaneName): ServeEnv {
     let env = this.envs.get(plane);
     if (env === undefined) this.envs.set(plane, (env = this.createEnv(plane)));
@@ -285,18 +299,19 @@ export class WorkerRuntime {
   }
 
   private createEnv(plane: PlaneName): ServeEnv {
-    const { config } = this.current!;
     const current = (): Prepared => this.current!;
+    const limits = (): ServeLimits => this.limits();
+    const { memory } = this;
+    const meshTrust = plane === "outbound" ? outboundTrust() : inboundTrust();
     return {
       mode: modeOf[plane],
       wheel: this.wheel,
-      limits: this.limits(),
-      trust:
-        plane === "edge"
-          ? edgeTrust(config.gateway?.trustedHops ?? 0)
-          : plane === "outbound"
-            ? outboundTrust()
-            : inboundTrust(),
+      get limits() {
+        return limits();
+      },
+      get trust() {
+        return plane === "edge" ? current().edgeTrust : meshTrust;
+      },
       log: this.outbox,
       get accessLog() {
         return current().accessLog;
@@ -308,7 +323,9 @@ export class WorkerRuntime {
       now,
       random: Math.random,
       isDraining: () => this.draining,
-      flow,
+      get flow() {
+        return memory.isShort ? shedding : flow;
+      },
       newId,
     };
   }

@@ -131,6 +131,18 @@ export class Workers {
     });
   }
 
+  /** Puts a fresh one in the place of one that cannot go on; that one finishes what it serves, for `limitMs` at most. */
+  renew(thread: WorkerThread, limitMs: number): Promise<void> {
+    return this.inTurn(async () => {
+      const { slot } = thread;
+      if (this.stopped || this.applied === null || this.slots[slot] !== thread) return;
+      const outcome = await this.startSlot(slot, this.applied);
+      if (!outcome.ok) return;
+      this.options.onRestart();
+      void this.retire(thread, limitMs);
+    });
+  }
+
   /** All stop accepting and finish; resolves when the last one has, or after `limitMs`. */
   async drain(limitMs: number): Promise<void> {
     this.stopRestarting();

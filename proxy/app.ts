@@ -80,7 +80,7 @@ class AppCall implements Forwarding {
     const { x } = this;
     const { req } = x;
     const headers = new Headers();
-    const { drop } = x.env.trust;
+    const { drop } = x.trust;
     const fields = req.headers;
     for (let i = 0; i < fields.count; i++) {
       const kind = fields.kinds[i]!;
@@ -89,7 +89,7 @@ class AppCall implements Forwarding {
     }
     for (const edit of fields.edits ?? [])
       if (edit.name !== null) headers.append(edit.name, edit.value);
-    for (const line of x.env.trust.lines(req, x.conn).split("\r\n")) {
+    for (const line of x.trust.lines(req, x.conn).split("\r\n")) {
       const colon = line.indexOf(":");
       if (colon > 0) headers.set(line.slice(0, colon), line.slice(colon + 1).trim());
     }

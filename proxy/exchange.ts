@@ -160,6 +160,8 @@ export class Exchange extends Timed implements PipelineExchange, RequestSink {
   readonly req: RequestHead;
   readonly snapshot: Snapshot;
   readonly plane: Plane;
+  /** Of the snapshot's configuration. */
+  readonly trust: HeaderTrust;
   readonly startMs: number;
   res: ResponseHead | null = null;
   reached = -1;
@@ -225,6 +227,7 @@ export class Exchange extends Timed implements PipelineExchange, RequestSink {
     this.req = req;
     this.snapshot = env.snapshot();
     this.plane = env.plane(this.snapshot);
+    this.trust = env.trust;
     this.chain = this.plane.unrouted;
     this.startMs = env.now();
     this.lastByteMs = this.startMs;
@@ -273,7 +276,7 @@ export class Exchange extends Timed implements PipelineExchange, RequestSink {
   get client(): Client {
     return (this.clientView ??= {
       ...this.conn.client,
-      address: this.env.trust.clientAddress(this.req, this.conn.client.address),
+      address: this.trust.clientAddress(this.req, this.conn.client.address),
     });
   }
 
@@ -311,7 +314,7 @@ export class Exchange extends Timed implements PipelineExchange, RequestSink {
 
   /** True when the caller's deadline and request id may be believed. */
   get isTrusted(): boolean {
-    return this.env.trust.honourControl(this.conn.peer);
+    return this.trust.honourControl(this.conn.peer);
   }
 
   /** Tells what waits for this exchange that nobody will read the answer. */

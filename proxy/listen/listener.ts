@@ -61,6 +61,8 @@ export interface ListenerEnv {
   serve(transport: Transport, conn: ConnectionInfo, secure: Secure | null): Served;
   /** Counts one more connection of the whole process; false: at the limit. */
   admit(): boolean;
+  /** {@link admit} said no: counts that. */
+  turnedAway(): void;
   /** Gives back what {@link admit} counted; once per connection. */
   release(): void;
   /** No descriptor left: close something idle. */
@@ -87,6 +89,8 @@ export class Listener {
   private whenEmpty: (() => void)[] = [];
   private lastErrorLogMs = -Infinity;
   private errorsSinceLog = 0;
+  private lastAwayLogMs = -Infinity;
+  private awaySinceLog = 0;
 
   constructor(spec: ListenerSpec, env: ListenerEnv) {
     this.spec = spec;
@@ -186,15 +190,30 @@ export class Listener {
     this.errorsSinceLog = 0;
   }
 
+  /** Counted each time, said once a second. */
+  private turnedAway(): void {
+    this.awaySinceLog++;
+    this.env.turnedAway();
+    const nowMs = this.env.now();
+    if (nowMs - this.lastAwayLogMs < errorLogEveryMs) return;
+    const { name } = this.spec;
+    this.env.log.warn(`listener ${name}: connections are turned away: too many are open`, {
+      listener: name,
+      times: this.awaySinceLog,
+    });
+    this.lastAwayLogMs = nowMs;
+    this.awaySinceLog = 0;
+  }
+
   private accept(raw: net.Socket): void {
     const { spec, env } = this;
     const socketAddress = plainAddress(raw.remoteAddress);
     if (socketAddress === null || !env.admit()) {
       // gone already, or one too many: closing at once costs least and lets the caller try elsewhere
       raw.on("error", ignore);
-      if (socketAddress === null) raw.destroy();
-      else raw.resetAndDestroy();
-      return;
+      if (socketAddress === null) return void raw.destroy();
+      raw.resetAndDestroy();
+      return this.turnedAway();
     }
     const client: Client = {
       address: socketAddress,

@@ -166,6 +166,17 @@ export const metricTable = {
     "max",
     "99th percentile of the slowest worker thread.",
   ),
+  shedding: gauge(
+    "weft_shedding",
+    [],
+    "max",
+    "1: a worker is short of memory and refuses new requests.",
+  ),
+  turnedAway: counter(
+    "weft_connections_turned_away_total",
+    ["listener"],
+    "Connections closed at once: more than limits.connections, or than descriptors carry.",
+  ),
   workerRestarts: counter(
     "weft_worker_restarts_total",
     [],

@@ -49,8 +49,8 @@ export function outgoingHead(x: Exchange): OutgoingHead | null {
   // the built-in authn plugins have written it themselves
   if (x.consumer !== null && !fields.isReplaced("x-weft-consumer"))
     extra += `x-weft-consumer: ${safeValue(x.consumer.name)}\r\n`;
-  extra += `${env.trust.lines(req, x.conn)}via: 1.1 weft\r\n`;
-  return { target, authority, drop: dropTable(env.trust.drop), extra };
+  extra += `${x.trust.lines(req, x.conn)}via: 1.1 weft\r\n`;
+  return { target, authority, drop: dropTable(x.trust.drop), extra };
 }
 
 /** Ids of ours are trace ids; one that a caller or a plugin chose need not be. */

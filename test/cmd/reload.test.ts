@@ -6,6 +6,7 @@ import path from "node:path";
 import { describe, it } from "node:test";
 import { eventually } from "../support/eventually.ts";
 import type { Gateway } from "../support/gateway.ts";
+import { RawClient } from "../support/raw-client.ts";
 import {
   get,
   keepAsking,
@@ -91,6 +92,38 @@ describe("reload", () => {
     await eventually("the answer new", async () => (await get(gateway.port)).body === "new");
     upstream.letGo();
     assert.equal((await running).body, "held and answered");
+  });
+
+  it("holds for the next request on an open connection, trust and limits too", async () => {
+    await using upstream = await Upstream.start();
+    await using gateway = await startSimple({ upstream: upstream.port, workers: 1 });
+    const text = configFor(gateway, { upstream: upstream.port });
+    const gatewayWith = (more: string): string =>
+      text
+        .replace("gateway:", `gateway:\n  ${more}`)
+        .replace("{ name: all, to: app }", "{ name: all, to: app, plugins: [./who.ts] }");
+    writeFileSync(
+      path.join(gateway.folder, "who.ts"),
+      `import { definePlugin, reply } from "weft/plugin";
+export default definePlugin({ name: "who", stage: "transform", setup: () => ({ request: (_req, ctx) => reply(200, ctx.client.address) }) });
+`,
+    );
+    const versionIs = (version: number) =>
+      eventually(`configuration ${version}`, async () => {
+        return JSON.parse(await gateway.ask("/config")).version === version;
+      });
+    write(gateway, gatewayWith("trustedHops: 1"));
+    await versionIs(2);
+    using client = await RawClient.connect(gateway.port);
+    const who = async (more = "") => {
+      await client.send(`GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 203.0.113.7\r\n${more}\r\n`);
+      return client.response();
+    };
+    assert.equal((await who()).body, "203.0.113.7");
+    write(gateway, gatewayWith("limits: { headerBytes: 1KiB }"));
+    await versionIs(3);
+    assert.equal((await who()).body, "127.0.0.1", "nobody is believed any more");
+    assert.equal((await who(`X-Long: ${"x".repeat(1024)}\r\n`)).status, 431);
   });
 
   it("opens and closes listeners, and refuses a port that is taken", async () => {

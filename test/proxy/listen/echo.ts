@@ -71,6 +71,7 @@ export async function echo(
       },
       release: () => void result.counted--,
       reclaim() {},
+      turnedAway: () => {},
       refused: (reason) => void refused.push(reason),
       serve(transport, conn) {
         served.push(conn);
