@@ -17,6 +17,7 @@ import type { Redirect, Route, Target } from "./snapshot.ts";
 import { GrpcWebCaller, isGrpcWeb } from "./http/grpc-web.ts";
 import { prepareConnect } from "./tunnel/connect.ts";
 import { isWebSocket, prepareTunnel } from "./tunnel/upgrade.ts";
+import { learnProtocol } from "./upstream/endpoint-pool.ts";
 import { Forward } from "./upstream/forward.ts";
 import { callerTimeoutMs, callTimeoutMs, outgoingHead } from "./upstream/outgoing.ts";
 import { sendBody } from "./request-body.ts";
@@ -121,7 +122,13 @@ function forward(x: Exchange): void {
     x.tunnel = prepareConnect(x);
     return;
   }
-  if (speaksGrpc(x) && isGrpcWeb(req) && !translate(x)) return;
+  if (isGrpcWeb(req)) return forwardGrpcWeb(x);
+  send(x);
+}
+
+/** To an endpoint of the service. */
+function send(x: Exchange): void {
+  const { req } = x;
   const head = outgoingHead(x);
   if (head === null)
     return fail(
@@ -145,8 +152,22 @@ function forward(x: Exchange): void {
 }
 
 /** gRPC wants HTTP/2 from end to end; any other endpoint may speak gRPC-Web itself. */
-function speaksGrpc(x: Exchange): boolean {
-  return x.service!.endpoints[0]?.target.protocol === "http2";
+function forwardGrpcWeb(x: Exchange): void {
+  let isLate = false;
+  const { endpoints } = x.service!;
+  learnProtocol(endpoints, x.env, x.policy!.connectTimeoutMs, (http2) => {
+    if (x.stage === "ended") return;
+    try {
+      if (!http2 || translate(x)) send(x);
+      if (!isLate) return;
+      // no turn of the caller's bytes is under way that would end with a flush
+      x.forward?.flush();
+      x.downstream.flush();
+    } catch (error) {
+      failOnBug(x, error);
+    }
+  });
+  isLate = true;
 }
 
 /** From here on the exchange is gRPC, whatever its caller speaks. @returns false when it has ended over that */

@@ -87,8 +87,11 @@ export class ClientStream implements UpstreamStream {
 
   cancel(): void {
     if (this.isOver) return;
+    const isSent = this.sink !== null;
     this.over();
-    this.session.reset(this, ErrorCode.cancel);
+    // to the endpoint, a stream that nothing was sent on is none
+    if (isSent) this.session.reset(this, ErrorCode.cancel);
+    else this.session.forget(this);
   }
 
   pause(): void {

@@ -27,6 +27,37 @@ export function closePool(endpoint: Endpoint): void {
   endpoint.pool = endpoint.grpcPool = null;
 }
 
+/** Whether an endpoint takes HTTP/2; null: its service says `auto`, and it has not been asked yet. */
+export function speaksHttp2({ pool, target }: Endpoint): boolean | null {
+  const protocol = target.protocol ?? "http1";
+  if (protocol !== "auto") return protocol === "http2";
+  const { learned } = (pool as Http2Pool | null) ?? { learned: null };
+  return learned === null ? null : learned === "http2";
+}
+
+/**
+ * Asks one endpoint after the other until one has told what it speaks, or none is left.
+ * @param timeoutMs for a connection to each
+ */
+export function learnProtocol(
+  endpoints: readonly Endpoint[],
+  env: ServeEnv,
+  timeoutMs: number,
+  done: (http2: boolean) => void,
+): void {
+  const known = endpoints.find((endpoint) => speaksHttp2(endpoint) !== null);
+  if (known !== undefined) return done(speaksHttp2(known)!);
+  const [first, ...rest] = endpoints;
+  if (first === undefined) return done(false);
+  const pool = (first.pool ??= createPool(first, env)) as UpstreamPool;
+  pool.connect(first.target, timeoutMs, (_error, stream) => {
+    stream?.cancel();
+    const told = speaksHttp2(first);
+    if (told === null) learnProtocol(rest, env, timeoutMs, done);
+    else done(told);
+  });
+}
+
 function createPool(endpoint: Endpoint, env: ServeEnv): UpstreamPool {
   const { address, target } = endpoint;
   const protocol = target.protocol ?? "http1";

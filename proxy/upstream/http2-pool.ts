@@ -28,7 +28,8 @@ export class Http2Pool implements UpstreamPool, SessionOwner {
   private readonly address: string;
   private readonly isAuto: boolean;
   private readonly http1: Pool;
-  private learned: Learned;
+  /** Null: it has not told yet. */
+  learned: Learned;
   private sessions: ClientSession[] = [];
   private waiting: Waiting[] = [];
   private dialling: { cancel(): void } | null = null;

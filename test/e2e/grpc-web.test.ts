@@ -3,14 +3,18 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import * as grpc from "@grpc/grpc-js";
+import { eventually } from "../support/eventually.ts";
 import { Gateway } from "../support/gateway.ts";
 import { EchoServer } from "../support/grpc.ts";
 import { answering, ok, Origin } from "../support/origin.ts";
+import { freePorts } from "../support/ports.ts";
 import { block, Flag, frame, FrameClient, FrameType } from "../proxy/http2/frame-client.ts";
 
 let gateway: Gateway;
 let echo: EchoServer;
 let old: Origin;
+/** Takes connections and says nothing. */
+let silent: Origin;
 
 before(async () => {
   echo = await EchoServer.start({
@@ -23,13 +27,25 @@ before(async () => {
   old = await Origin.start(
     answering(({ body }) => ok(body, "Content-Type: application/grpc-web\r\n")),
   );
+  silent = await Origin.start(() => {});
+  const [nobody] = await freePorts(1);
   gateway = await Gateway.start({
     config: ({ port, admin }) => `
 gateway: { listeners: [{ name: web, host: 127.0.0.1, port: ${port[0]} }] }
 services:
   echo: { endpoints: ["127.0.0.1:${echo.port}"], protocol: http2 }
   old: { endpoints: ["${old.address}"] }
+  auto-one: { endpoints: ["127.0.0.1:${echo.port}"], protocol: auto }
+  auto-two: { endpoints: ["127.0.0.1:${nobody}", "127.0.0.1:${echo.port}"], protocol: auto }
+  auto-old: { endpoints: ["${old.address}"], protocol: auto }
+  auto-silent: { endpoints: ["${silent.address}"], protocol: auto }
+  auto-none: { endpoints: ["127.0.0.1:${nobody}"], protocol: auto }
 routes:
+  - { name: auto-one, hosts: [auto-one.test], to: auto-one }
+  - { name: auto-two, hosts: [auto-two.test], to: auto-two }
+  - { name: auto-old, hosts: [auto-old.test], to: auto-old }
+  - { name: auto-silent, hosts: [auto-silent.test], to: auto-silent }
+  - { name: auto-none, hosts: [auto-none.test], to: auto-none }
   - { name: echo, hosts: [echo.test], to: echo }
   - { name: old, hosts: [old.test], to: old }
   - { name: keyed, hosts: [keyed.test], to: echo, plugins: [{ api-key: {} }] }
@@ -42,6 +58,7 @@ after(async () => {
   await gateway.stop();
   echo.stop();
   await old.close();
+  await silent.close();
 });
 
 /** One frame of the protocol. */
@@ -180,4 +197,53 @@ test("a service of HTTP/1.1 gets gRPC-Web as it came", async () => {
   );
   assert.deepEqual(read(Buffer.from(answer.body, "latin1")).messages, ["as is"]);
   assert.match(old.text, /content-type: application\/grpc-web\r\n/i);
+});
+
+describe("a service that says `protocol: auto`", () => {
+  const binary = "application/grpc-web+proto";
+  const text = "application/grpc-web-text";
+
+  for (const when of ["is asked what it speaks before the first call", "has told by then"])
+    test(`${when}: a binary call becomes gRPC`, async () => {
+      const answer = await call("auto-one.test", "/test.Echo/Unary", binary, message("hello"));
+      assert.equal(answer.header("content-type"), binary);
+      const { messages, trailers } = read(Buffer.from(answer.body, "latin1"));
+      assert.deepEqual(messages, ["hello"]);
+      assert.match(trailers, /^grpc-status: 0\r\n/m);
+    });
+
+  test("is asked at its second endpoint where the first is not there: a text call becomes gRPC", async () => {
+    const answer = await call(
+      "auto-two.test",
+      "/test.Echo/Unary",
+      text,
+      message("hello").toString("base64"),
+    );
+    assert.equal(answer.header("content-type"), text);
+    assert.deepEqual(read(decode(answer.body)).messages, ["hello"]);
+  });
+
+  test("and speaks HTTP/1.1 gets gRPC-Web as it came", async () => {
+    const answer = await call("auto-old.test", "/test.Echo/Unary", binary, message("as is"));
+    assert.deepEqual(read(Buffer.from(answer.body, "latin1")).messages, ["as is"]);
+  });
+
+  test("and is not there is status 14", async () => {
+    const answer = await call("auto-none.test", "/test.Echo/Unary", binary, message("x"));
+    assert.equal(answer.header("grpc-status"), "14");
+    assert.equal(answer.header("content-type"), binary);
+  });
+
+  test("a caller that leaves while it is asked leaves nothing behind", async () => {
+    using client = await gateway.connect();
+    await client.send(
+      `POST /test.Echo/Unary HTTP/1.1\r\nHost: auto-silent.test\r\nContent-Type: ${binary}\r\nContent-Length: 100\r\n\r\n`,
+    );
+    await silent.connection();
+    client.destroy();
+    await eventually(
+      "no exchange",
+      async () => (await gateway.metric("weft_active_requests")) === 0,
+    );
+  });
 });
