@@ -7,7 +7,7 @@ import type { Config, Problem } from "../control/config.ts";
 import { edgeTrust } from "../gateway/edge.ts";
 import { inboundTrust, outboundTrust } from "../mesh/trust.ts";
 import { onBug } from "../proxy/bugs.ts";
-import { Wheel } from "../proxy/clock.ts";
+import { now, Wheel } from "../proxy/clock.ts";
 import type { Dial, HeaderTrust, ServeEnv, ServeLimits } from "../proxy/exchange.ts";
 import { flow } from "../proxy/handle.ts";
 import { shedding } from "../proxy/shedding.ts";
@@ -340,21 +340,22 @@ export class WorkerRuntime {
   }
 }
 
-const now = (): number => performance.now();
-
 function place(endpoint: Endpoint): { service: string; endpoint: string } {
   return { service: endpoint.service, endpoint: endpoint.address };
 }
 
-const idBytes = Buffer.alloc(16 * 256);
-let idAt = idBytes.length;
+/** Ids drawn at once. */
+const idBatch = 256;
+const idBytes = Buffer.alloc(16 * idBatch);
+let ids = "";
+let idAt = 0;
 
-/** 32 hex digits; randomness is drawn for 256 of them at a time. */
+/** 32 hex digits, never all zero. */
 function newId(): string {
-  if (idAt === idBytes.length) {
-    randomFillSync(idBytes);
+  if (idAt === ids.length) {
+    ids = randomFillSync(idBytes).toString("hex");
     idAt = 0;
   }
-  const id = idBytes.toString("hex", idAt, (idAt += 16));
+  const id = ids.slice(idAt, (idAt += 32));
   return id === "00000000000000000000000000000000" ? newId() : id;
 }

@@ -195,8 +195,16 @@ export class Fields {
 
   /** Case-insensitive compare without a copy. `lower` must be lower case. */
   nameIs(i: number, lower: string): boolean {
-    const start = this.offsets[i * 4]!;
-    if (this.offsets[i * 4 + 1]! - start !== lower.length) return false;
+    return this.isAt(this.offsets[i * 4]!, this.offsets[i * 4 + 1]!, lower);
+  }
+
+  /** The same for the value. */
+  valueIs(i: number, lower: string): boolean {
+    return this.isAt(this.offsets[i * 4 + 2]!, this.offsets[i * 4 + 3]!, lower);
+  }
+
+  private isAt(start: number, end: number, lower: string): boolean {
+    if (end - start !== lower.length) return false;
     const raw = this.raw;
     for (let j = 0; j < lower.length; j++) {
       let c = raw.charCodeAt(start + j);

@@ -157,12 +157,11 @@ function judgeRequest(head: RequestHead): number {
         chunked = !hasTab(fields, i) && fields.valueAt(i).toLowerCase() === "chunked";
         break;
       case Kind.connection: {
-        const value = fields.valueAt(i);
-        if (value.length === 10 && value.toLowerCase() === "keep-alive") {
+        if (fields.valueIs(i, "keep-alive")) {
           head.keepAlive = !closes;
           break;
         }
-        for (const part of value.split(",")) {
+        for (const part of fields.valueAt(i).split(",")) {
           const token = part.trim().toLowerCase();
           if (token === "close") {
             closes = true;
@@ -382,8 +381,11 @@ function judgeResponse(head: ResponseHead, method: string): number {
         chunked = !hasTab(fields, i) && fields.valueAt(i).toLowerCase() === "chunked";
         break;
       case Kind.connection: {
-        const value = fields.valueAt(i);
-        for (const part of value.split(",")) {
+        if (fields.valueIs(i, "keep-alive")) {
+          if (head.version === 10) head.keepAlive = true;
+          break;
+        }
+        for (const part of fields.valueAt(i).split(",")) {
           const token = part.trim().toLowerCase();
           if (token === "close") head.keepAlive = false;
           else if (token === "keep-alive") {

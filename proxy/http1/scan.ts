@@ -7,6 +7,7 @@ export const TOKEN = 1;
 export const VALUE = 2;
 export const TARGET = 4;
 export const HEX = 8;
+const UNDERSCORE = 16;
 
 /** Per byte: which classes it belongs to (RFC 9110 sections 5.5 and 5.6.2, RFC 3986; bytes above 0x7f only in values). */
 export const classes = new Uint8Array(256);
@@ -16,6 +17,7 @@ for (let c = 0x20; c < 0x100; c++) if (c !== 0x7f) classes[c]! |= VALUE;
 classes[9]! |= VALUE;
 for (let c = 0x21; c < 0x7f; c++) if (c !== 0x23) classes[c]! |= TARGET;
 for (const char of "0123456789abcdefABCDEF") classes[char.charCodeAt(0)]! |= HEX;
+classes[95]! |= UNDERSCORE;
 
 /** The head is not complete yet. */
 export const NEED_MORE = -1;
@@ -105,7 +107,9 @@ export function scanFields(
       return i + 2;
     }
     const nameStart = i;
-    while ((classes[c]! & TOKEN) !== 0) {
+    let seen = 0;
+    for (let of = classes[c]!; (of & TOKEN) !== 0; of = classes[c]!) {
+      seen |= of;
       if (++i >= end) return NEED_MORE;
       c = buf[i]!;
     }
@@ -143,7 +147,8 @@ export function scanFields(
     offsets[o + 1] = nameEnd - base;
     offsets[o + 2] = valueStart - base;
     offsets[o + 3] = valueEnd - base;
-    kinds[count] = kindOf(buf, nameStart, nameEnd - nameStart);
+    const kind = knownKind(buf, nameStart, nameEnd - nameStart);
+    kinds[count] = kind === Kind.other && (seen & UNDERSCORE) !== 0 ? Kind.underscore : kind;
     count++;
   }
 }
@@ -213,6 +218,13 @@ know("idempotency-key", Kind.idempotencyKey);
 
 /** The {@link Kind} of a field name. */
 export function kindOf(buf: Uint8Array, start: number, length: number): number {
+  const kind = knownKind(buf, start, length);
+  if (kind !== Kind.other) return kind;
+  for (let i = start; i < start + length; i++) if (buf[i] === 95) return Kind.underscore;
+  return Kind.other;
+}
+
+function knownKind(buf: Uint8Array, start: number, length: number): number {
   const first = buf[start]! | 32;
   const same = knownByShape[shape(length, first)];
   if (same !== undefined) {
@@ -226,7 +238,6 @@ export function kindOf(buf: Uint8Array, start: number, length: number): number {
       if (length > family.name.length && startsWith(buf, start, family.name)) return family.kind;
     }
   }
-  for (let i = start; i < start + length; i++) if (buf[i] === 95) return Kind.underscore;
   return Kind.other;
 }
 

@@ -3,6 +3,8 @@
 import net from "node:net";
 import type { TLSSocket } from "node:tls";
 import { reportBug } from "../bugs.ts";
+import { beginEvent, endEvent } from "../clock.ts";
+import { lookForLoss } from "./lost-write.ts";
 
 /** Receives what happens on a {@link Transport}. Calls never nest for one transport. */
 export interface TransportHandler {
@@ -44,6 +46,19 @@ function deliverFrom(transport: Transport | null): void {
   delivering = transport;
 }
 
+/** Transports with text to be written at the end of this turn of the event loop. */
+let dirty: Transport[] = [];
+let spare: Transport[] = [];
+
+/** Writes what the turn has left: all sockets one after the other, so that neither the system nor the other sides are woken in between. */
+function writeOut(): void {
+  const list = dirty;
+  dirty = spare;
+  for (let i = 0; i < list.length; i++) list[i]!.writeHeld();
+  list.length = 0;
+  spare = list;
+}
+
 const ignored: TransportHandler = { onData() {}, onEnd() {}, onClose() {}, onDrain() {} };
 
 /** Node keeps the libuv handle here; where it is absent, reading falls back to `data` events. */
@@ -56,6 +71,10 @@ export class Transport implements ByteStream {
   handler: TransportHandler = ignored;
   private closed = false;
   private error: Error | null = null;
+  /** Text for the end of the turn. */
+  private held = "";
+  /** The other side has sent its last byte. */
+  private ended = false;
 
   /** The buffer that reads fill while bytes come in bulk; null: the shared one. */
   private bulk: Buffer | null = null;
@@ -73,7 +92,11 @@ export class Transport implements ByteStream {
     socket.on("error", (error: Error) => {
       this.error = error;
     });
-    socket.on("end", () => this.guard(() => this.handler.onEnd()));
+    socket.on("end", () => {
+      this.ended = true;
+      lookForLoss(socket);
+      this.guard(() => this.handler.onEnd());
+    });
     socket.on("drain", () => this.guard(() => this.handler.onDrain()));
     socket.on("close", () => {
       if (this.closed) return;
@@ -101,11 +124,13 @@ export class Transport implements ByteStream {
   }
 
   private deliver(chunk: Buffer): void {
+    beginEvent();
     try {
       this.handler.onData(chunk);
     } catch (error) {
       this.failed(error);
     }
+    endEvent();
   }
 
   private guard(call: () => void): void {
@@ -175,10 +200,30 @@ export class Transport implements ByteStream {
     this.socket.pause();
   }
 
-  /** Texts are written as latin1. False: wait for `onDrain` before writing much more. */
+  /** Texts are written as latin1, at the end of the turn. False: wait for `onDrain` before writing much more. */
   write(data: string | Uint8Array): boolean {
     if (this.closed) return true;
-    return typeof data === "string" ? this.socket.write(data, "latin1") : this.socket.write(data);
+    if (typeof data === "string") {
+      if (data === "") return true;
+      if (this.held === "") {
+        if (dirty.length === 0) setImmediate(writeOut);
+        dirty.push(this);
+      }
+      this.held += data;
+      return !this.socket.writableNeedDrain;
+    }
+    this.writeHeld();
+    if (this.ended) lookForLoss(this.socket);
+    return this.socket.write(data);
+  }
+
+  /** Hands over what waits for the end of the turn. */
+  writeHeld(): void {
+    const text = this.held;
+    if (text === "") return;
+    this.held = "";
+    if (this.ended) lookForLoss(this.socket);
+    this.socket.write(text, "latin1");
   }
 
   /**
@@ -187,6 +232,9 @@ export class Transport implements ByteStream {
    */
   writeParts(before: string, chunk: Buffer, after: string): boolean {
     if (this.closed) return true;
+    before = this.held + before;
+    this.held = "";
+    if (this.ended) lookForLoss(this.socket);
     const { socket } = this;
     const source = delivering;
     const inPlace = source !== null && source.bulk !== null && source.bulk.buffer === chunk.buffer;
@@ -213,7 +261,7 @@ export class Transport implements ByteStream {
 
   /** Bytes queued in this process. */
   get writableBytes(): number {
-    return this.socket.writableLength;
+    return this.socket.writableLength + this.held.length;
   }
 
   /** True after a `write` that returned false, until `onDrain`. */
@@ -227,11 +275,15 @@ export class Transport implements ByteStream {
 
   /** Sends what is queued, then FIN; reading goes on. */
   end(): void {
-    if (!this.closed) this.socket.end();
+    this.writeHeld();
+    if (this.closed) return;
+    if (this.ended) lookForLoss(this.socket);
+    this.socket.end();
   }
 
   /** Closes at once; what is queued is lost. */
   destroy(): void {
+    this.writeHeld();
     this.socket.destroy();
   }
 

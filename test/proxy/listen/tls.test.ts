@@ -405,6 +405,21 @@ test("a client that resets or leaves at any point of the handshake costs nothing
   socket.destroy();
 });
 
+test("a client that resets while its answer is being written is let go", async (t) => {
+  const state = await echo(t, { tls: contexts() });
+  for (let i = 0; i < 20; i++) {
+    const raw = net.connect(state.port, "127.0.0.1");
+    const client = tls.connect({ socket: raw, rejectUnauthorized: false });
+    client.on("error", () => {});
+    raw.on("error", () => {});
+    await once(client, "secureConnect");
+    client.write("hello", () => raw.resetAndDestroy());
+    await once(raw, "close");
+  }
+  while (state.listener.connections > 0) await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(state.counted, 0);
+});
+
 /** A real client whose bytes stop after `after` of them, with a reset or an end. */
 async function cutAfter(
   port: number,
