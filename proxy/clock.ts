@@ -5,6 +5,9 @@ import { reportBug } from "./bugs.ts";
 /** Milliseconds between two turns of the wheel: a timeout fires at most this much late, never early. */
 export const tickMs = 10;
 
+/** So long between two turns: the process was stopped, the machine suspended, or a plugin computed. */
+const standstillMs = 100;
+
 const SLOTS = 1024;
 
 let inEvent = false;
@@ -61,7 +64,7 @@ export class Wheel {
 
   /** Starts turning; the timer never keeps the process alive. */
   start(): void {
-    this.timer ??= setInterval(() => this.advance(this.now()), tickMs).unref();
+    this.timer ??= setInterval(() => this.tick(), tickMs).unref();
   }
 
   stop(): void {
@@ -87,6 +90,13 @@ export class Wheel {
   disarm(entry: Timed): void {
     if (entry.slot !== -1) this.unlink(entry);
     entry.dueMs = 0;
+  }
+
+  /** After a standstill what arrived meanwhile is read first: timers come before sockets in a turn of the event loop. */
+  private tick(): void {
+    const nowMs = this.now();
+    if (nowMs - this.turn * tickMs < standstillMs) this.advance(nowMs);
+    else setImmediate(() => this.advance(this.now()));
   }
 
   /** Fires what is due at `nowMs`. */
