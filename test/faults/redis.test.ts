@@ -1,8 +1,11 @@
-/** A limit kept in Redis while Redis is killed, stopped, slow, read-only: traffic goes on, and nobody waits long. */
+/** A limit kept in Redis while Redis is killed, stopped, slow, loading, read-only: traffic goes on, and nobody waits long. */
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import fs from "node:fs";
 import net from "node:net";
+import os from "node:os";
+import path from "node:path";
 import type { AddressInfo } from "node:net";
 import { after, before, test } from "node:test";
 import { eventually } from "../support/eventually.ts";
@@ -12,11 +15,17 @@ import { RedisServer, redisMissing } from "../support/redis.ts";
 
 const settings = { skip: redisMissing };
 
-/** Stands between weft and Redis, and lets bytes through, or holds them. */
+/** Stands between weft and Redis, and lets bytes through, late, or not at all. */
 class Between {
   private readonly server: net.Server;
   private readonly pairs: [net.Socket, net.Socket][] = [];
-  isHeld = false;
+  private readonly timers = new Set<NodeJS.Timeout>();
+  private isHeld = false;
+  private lateMs = 0;
+  /** Connections made, bytes sent to Redis, and answers given back. */
+  connections = 0;
+  bytesIn = 0;
+  answers = 0;
 
   private constructor(to: number) {
     this.server = net.createServer((socket) => {
@@ -25,8 +34,12 @@ class Between {
       for (const one of [socket, onward]) one.on("error", () => one.destroy());
       socket.on("close", () => onward.destroy());
       onward.on("close", () => socket.destroy());
-      socket.pipe(onward);
-      onward.pipe(socket);
+      this.connections++;
+      socket.on("data", (chunk: Buffer) => {
+        this.bytesIn += chunk.length;
+        onward.write(chunk);
+      });
+      onward.on("data", (chunk: Buffer) => this.answer(socket, chunk));
       if (this.isHeld) onward.pause();
     });
   }
@@ -45,30 +58,53 @@ class Between {
   /** Answers arrive no more, though the connection stands. */
   hold(): void {
     this.isHeld = true;
-    for (const [socket, onward] of this.pairs) {
-      onward.unpipe(socket);
-      onward.pause();
-    }
+    for (const [, onward] of this.pairs) onward.pause();
   }
 
+  /** Every answer arrives so many milliseconds late. */
+  slow(lateMs: number): void {
+    this.lateMs = lateMs;
+  }
+
+  /** As if nothing had been; late answers stay late. */
   release(): void {
     this.isHeld = false;
-    for (const [socket, onward] of this.pairs) onward.pipe(socket);
+    this.lateMs = 0;
+    for (const [, onward] of this.pairs) onward.resume();
+  }
+
+  private answer(socket: net.Socket, chunk: Buffer): void {
+    const give = (): void => {
+      this.answers++;
+      socket.write(chunk);
+    };
+    if (this.lateMs === 0) return give();
+    const timer = setTimeout(() => {
+      this.timers.delete(timer);
+      give();
+    }, this.lateMs);
+    this.timers.add(timer);
   }
 
   close(): void {
+    for (const timer of this.timers) clearTimeout(timer);
     for (const [socket] of this.pairs) socket.destroy();
     this.server.close();
   }
 }
 
+let folder = "";
 let redis: RedisServer;
 let between: Between;
 let origin: Origin;
 let gateway: Gateway;
 before(async () => {
   if (redisMissing !== false) return;
-  redis = await RedisServer.start();
+  // a data set that takes a while to load; `--key-load-delay` is in microseconds
+  folder = fs.mkdtempSync(path.join(os.tmpdir(), "weft-redis-"));
+  const loading = ["--key-load-delay", "3000", "--loading-process-events-interval-bytes", "1024"];
+  const settings = ["--dir", folder, "--enable-debug-command", "yes", ...loading];
+  redis = await RedisServer.start(undefined, settings);
   between = await Between.start(redis.port);
   origin = await Origin.start(answering(() => ok("fine")));
   gateway = await Gateway.start({
@@ -91,7 +127,17 @@ after(async () => {
   await origin?.close();
   between?.close();
   await redis?.stop();
+  fs.rmSync(folder, { recursive: true, force: true });
 });
+
+/** One command on a connection of its own, past whatever stands between; the first line of the answer. */
+async function say(...words: string[]): Promise<string> {
+  const socket = net.connect(redis.port, "127.0.0.1");
+  socket.write(`${words.join(" ")}\r\n`);
+  const [answer] = (await once(socket, "data")) as [Buffer];
+  socket.destroy();
+  return answer.toString().split("\r\n", 1)[0]!;
+}
 
 async function get(path: string): Promise<number> {
   using client = await gateway.connect();
@@ -155,13 +201,44 @@ test("Redis is behind a connection that swallows answers: the same", settings, a
   await isRestored();
 });
 
+test(
+  "Redis answers five seconds late: nobody waits for it, and nothing heaps up",
+  settings,
+  async () => {
+    between.slow(5000);
+    await isUp(false);
+    const { bytesIn, answers } = between;
+    const many = await Promise.all(Array.from({ length: 500 }, () => get("/local")));
+    assert.deepEqual([...new Set(many)], [200]);
+    assert.deepEqual([await get("/open"), await get("/closed")], [200, 503]);
+    // what came back meanwhile was asked before; and only a probe at a time was sent, not 500 decisions
+    assert.ok(between.answers - answers < 10, `${between.answers - answers} answers`);
+    assert.ok(between.bytesIn - bytesIn < 10_000, `${between.bytesIn - bytesIn} bytes sent`);
+    between.release();
+    await isRestored();
+  },
+);
+
+test("Redis is loading its data: the same, until it has", settings, async () => {
+  await say("DEBUG", "POPULATE", "3000");
+  assert.equal(await say("SAVE"), "+OK");
+  await redis.stop();
+  const { connections } = between;
+  const back = redis.restart();
+  const isLoading = async () => (await say("GET", "x").catch(() => "")).startsWith("-LOADING");
+  await eventually("Redis to load", isLoading);
+  await eventually("weft to talk to it", async () => {
+    await get("/local");
+    return between.connections > connections;
+  });
+  await isBridged();
+  assert.ok(await isLoading(), "still");
+  await back;
+  await isRestored();
+  await say("FLUSHALL");
+});
+
 test("Redis is read-only: the same, though it answers", settings, async () => {
-  const say = async (...words: string[]): Promise<void> => {
-    const socket = net.connect(redis.port, "127.0.0.1");
-    socket.write(`${words.join(" ")}\r\n`);
-    await once(socket, "data");
-    socket.destroy();
-  };
   await say("REPLICAOF", "127.0.0.1", "1");
   await isBridged();
   await say("REPLICAOF", "NO", "ONE");
