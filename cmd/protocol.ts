@@ -50,7 +50,9 @@ export type ToWorker =
   | { readonly type: "release"; readonly slot: number }
   /** Stop accepting, finish what runs, cut what is left shortly before `limitMs`, then answer `drained`. */
   | { readonly type: "drain"; readonly limitMs: number }
-  | { readonly type: "log-level"; readonly level: LogLevel };
+  | { readonly type: "log-level"; readonly level: LogLevel }
+  /** TLS sessions are sealed with these from now on; those sealed with the ones before do not resume. */
+  | { readonly type: "ticket-keys"; readonly keys: Uint8Array };
 
 export type FromWorker =
   /** Its memory is full of what it does not let go. */

@@ -55,7 +55,12 @@ export class Supervisor {
   private readonly origin: ConfigOrigin;
   private readonly onFiles: SupervisorOptions["onFiles"];
   private readonly shared: SharedState;
-  private readonly ticketKeys = randomBytes(48);
+  private ticketKeys = randomBytes(48);
+  /** RFC 5077 section 5.5: keys that seal sessions are changed often. Whoever learns one can read a day, not a year. */
+  private readonly ticketTimer = setInterval(
+    () => this.renewTicketKeys(),
+    ticketKeysLastMs,
+  ).unref();
   /** Content hashes of the files that the threads have imported: what is changed of these needs new threads. */
   private imported = new Map<string, string>();
   private stopWatchdog = (): void => {};
@@ -142,6 +147,13 @@ export class Supervisor {
     else this.shared.generations.advance(`${url.hostname}${url.pathname}`);
   }
 
+  /** Sessions sealed before do not resume: their next handshake is a full one. */
+  private renewTicketKeys(): void {
+    this.ticketKeys = randomBytes(48);
+    for (const thread of this.workers.threads)
+      thread.tell({ type: "ticket-keys", keys: this.ticketKeys });
+  }
+
   setLogLevel(level: LogLevel): void {
     this.log.level = level;
     for (const thread of this.workers.threads) thread.tell({ type: "log-level", level });
@@ -165,6 +177,7 @@ export class Supervisor {
   /** Ends everything at once. */
   async stop(): Promise<void> {
     this.draining = true;
+    clearInterval(this.ticketTimer);
     this.stopWatchdog();
     this.services.close();
     await this.workers.stop();
@@ -307,6 +320,8 @@ export class Supervisor {
 
 /** Living threads at most: every worker, and those that it replaces and that still drain. */
 const threadLimit = 1024;
+/** 24 h. */
+const ticketKeysLastMs = 86_400_000;
 
 function workerCount(config: Config): number {
   return config.workers === "auto" ? os.availableParallelism() : config.workers;

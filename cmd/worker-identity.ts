@@ -20,11 +20,19 @@ export interface PreparedIdentity {
 
 export class WorkerIdentity {
   private readonly env: WorkerIdentityEnv;
+  private ticketKeys: Buffer;
   private live: MeshIdentity | null = null;
   private key = "";
 
   constructor(env: WorkerIdentityEnv) {
     this.env = env;
+    this.ticketKeys = env.ticketKeys;
+  }
+
+  /** As {@link MeshIdentity.useTicketKeys}. */
+  useTicketKeys(keys: Buffer): void {
+    this.ticketKeys = keys;
+    this.live?.useTicketKeys(keys);
   }
 
   /** Throws {@link ConfigProblems} when a file cannot be used. */
@@ -36,6 +44,7 @@ export class WorkerIdentity {
     const callers = (config.access?.rules ?? []).flatMap((rule) => rule.from);
     const otherDomains = domainsOf(callers);
     const { service, trustDomain } = mesh;
+    const { ticketKeys } = this;
     const key = JSON.stringify([service, trustDomain, otherDomains]);
     try {
       const material = await readIdentity(mesh.identity);
@@ -43,7 +52,7 @@ export class WorkerIdentity {
         service,
         trustDomain,
         otherDomains,
-        ticketKeys: this.env.ticketKeys,
+        ticketKeys,
         log: this.env.log,
         refused: this.env.refused,
         wallNow: () => Date.now(),
@@ -55,6 +64,7 @@ export class WorkerIdentity {
           live?.replace(material);
           this.live = live ?? fresh;
           this.key = key;
+          if (ticketKeys !== this.ticketKeys) this.live.useTicketKeys(this.ticketKeys);
         },
       };
     } catch (error) {

@@ -164,6 +164,11 @@ export class WorkerRuntime {
       case "log-level":
         this.outbox.level = message.level;
         return;
+      case "ticket-keys": {
+        const keys = Buffer.from(message.keys);
+        this.tls.useTicketKeys(keys);
+        return this.identity.useTicketKeys(keys);
+      }
       case "drain":
         this.draining = true;
         await this.drain(message.limitMs);

@@ -13,22 +13,29 @@ export interface PreparedTls {
 }
 
 export class WorkerTls {
-  private readonly ticketKeys: Buffer;
+  private ticketKeys: Buffer;
   private live: ReadonlyMap<string, TlsContexts> = new Map();
 
   constructor(ticketKeys: Buffer) {
     this.ticketKeys = ticketKeys;
   }
 
+  /** 48 bytes. Sessions that were sealed with the keys before do not resume any more. */
+  useTicketKeys(keys: Buffer): void {
+    this.ticketKeys = keys;
+    for (const contexts of this.live.values()) contexts.useTicketKeys(keys);
+  }
+
   /** Throws {@link ConfigProblems} naming every certificate that cannot be used. */
   async prepare(config: Config): Promise<PreparedTls> {
+    const keys = this.ticketKeys;
     const next = new Map<string, TlsContexts>();
     const swaps: (() => void)[] = [];
     const problems: Problem[] = [];
     for (const [index, { name, tls, protocol }] of (config.gateway?.listeners ?? []).entries()) {
       if (tls === null) continue;
       try {
-        const files = await readTlsFiles(tls, this.ticketKeys);
+        const files = await readTlsFiles(tls, keys);
         // what is spoken inside is the service's own: a client that names it by ALPN must not be turned away
         const material = protocol === "tcp" ? { ...files, alpn: null } : files;
         const fresh = new TlsContexts(material);
@@ -50,6 +57,7 @@ export class WorkerTls {
       commit: () => {
         for (const swap of swaps) swap();
         this.live = next;
+        if (keys !== this.ticketKeys) this.useTicketKeys(this.ticketKeys);
       },
     };
   }

@@ -78,7 +78,8 @@ export async function readIdentity(files: {
 export class MeshIdentity implements DialIdentity, ServerTls {
   /** `spiffe://<trustDomain>/service/<name>` */
   readonly id: string;
-  private readonly settings: IdentityOptions;
+  private settings: IdentityOptions;
+  private material: IdentityMaterial;
   private readonly domains: ReadonlySet<string>;
   private loaded: Loaded;
 
@@ -86,6 +87,7 @@ export class MeshIdentity implements DialIdentity, ServerTls {
   constructor(material: IdentityMaterial, options: IdentityOptions) {
     this.id = serviceId(options.trustDomain, options.service);
     this.settings = options;
+    this.material = material;
     this.domains = new Set([options.trustDomain, ...(options.otherDomains ?? [])]);
     this.loaded = load(material, this.id, options);
   }
@@ -93,6 +95,13 @@ export class MeshIdentity implements DialIdentity, ServerTls {
   /** From now on connections are made with the new certificate and bundle. Throws {@link IdentityError} and changes nothing. */
   replace(material: IdentityMaterial): void {
     this.loaded = load(material, this.id, this.settings);
+    this.material = material;
+  }
+
+  /** 48 bytes. Sessions that were sealed with the keys before do not resume any more. */
+  useTicketKeys(ticketKeys: Buffer): void {
+    this.settings = { ...this.settings, ticketKeys };
+    this.loaded = load(this.material, this.id, this.settings);
   }
 
   /** The certificate in effect: for `/certs` and `weft_certificate_expiry_seconds`. */

@@ -92,6 +92,11 @@ export class TlsContexts implements ServerTls {
     this.set = compile(material);
   }
 
+  /** 48 bytes. Sessions that were sealed with the keys before do not resume any more. */
+  useTicketKeys(ticketKeys: Buffer): void {
+    this.set = compile({ ...this.set.material, ticketKeys });
+  }
+
   get leaves(): readonly X509Certificate[] {
     return this.set.leaves;
   }

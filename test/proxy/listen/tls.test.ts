@@ -192,6 +192,29 @@ test("workers that share ticket keys resume each other's sessions", async (t) =>
   assert.equal(await resumed(stranger.port), false);
 });
 
+test("with new ticket keys a session from before does not resume, and one from now does", async (t) => {
+  const own = contexts({ ticketKeys: randomBytes(48) });
+  const { port } = await echo(t, { tls: own });
+  const options = { servername: "a.example.com", ca: authority.cert, rejectUnauthorized: true };
+  const session = async (): Promise<Buffer> => {
+    const socket = await handshake(port, options);
+    const [made] = (await once(socket, "session")) as [Buffer];
+    socket.destroy();
+    return made;
+  };
+  const resumes = async (made: Buffer): Promise<boolean> => {
+    const socket = await handshake(port, { ...options, session: made });
+    const reused = socket.isSessionReused();
+    socket.destroy();
+    return reused;
+  };
+  const before = await session();
+  assert.equal(await resumes(before), true);
+  own.useTicketKeys(randomBytes(48));
+  assert.equal(await resumes(before), false);
+  assert.equal(await resumes(await session()), true);
+});
+
 test("a session made without a client certificate does not resume where one is required", async (t) => {
   const ticketKeys = randomBytes(48);
   const open = await echo(t, { tls: contexts({ ticketKeys }) });
