@@ -33,7 +33,7 @@ import {
   writeUint32,
 } from "./frames.ts";
 import { HpackDecoder, hpackFailure } from "./hpack-decoder.ts";
-import { HpackEncoder } from "./hpack-encoder.ts";
+import { HpackEncoder, trailerPlace } from "./hpack-encoder.ts";
 import { responseReader, trailerReader } from "./message-reader.ts";
 import { FrameOutput } from "./output.ts";
 
@@ -229,7 +229,12 @@ export class ClientSession extends Timed implements TransportHandler, FrameSink 
     const bound = frameHeadBytes + boundOfLines(trailers) + 16;
     const buf = output.room(bound);
     const start = output.at;
-    const at = writeLines(encoder, buf, encoder.begin(buf, start + frameHeadBytes), trailers);
+    const at = writeLines(
+      encoder,
+      buf,
+      encoder.begin(buf, start + frameHeadBytes, trailerPlace),
+      trailers,
+    );
     const flags = typeWith(FrameType.headers, Flag.endStream | Flag.endHeaders);
     writeFrameHead(buf, start, at - start - frameHeadBytes, flags, stream.id);
     output.commit(start, at, stream.id);

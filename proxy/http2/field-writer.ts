@@ -31,14 +31,7 @@ export function writeFields(
   for (let i = 0; i < count; i++) {
     if (drop[kinds[i]!] === 1 || (edits !== null && fields.isReplacedAt(i))) continue;
     const o = i * 4;
-    const start = offsets[o]!;
-    at = encoder.line(
-      out,
-      at,
-      raw.slice(start, offsets[o + 3]!),
-      offsets[o + 1]! - start,
-      offsets[o + 2]! - start,
-    );
+    at = encoder.line(out, at, raw, offsets[o]!, offsets[o + 1]!, offsets[o + 2]!, offsets[o + 3]!);
   }
   if (edits !== null)
     for (const { name, value } of edits)
@@ -52,7 +45,7 @@ export function writeLines(encoder: HpackEncoder, out: Buffer, at: number, lines
   while (from < lines.length) {
     const end = lines.indexOf("\r\n", from);
     const colon = lines.indexOf(":", from);
-    at = encoder.line(out, at, lines.slice(from, end), colon - from, colon + 2 - from);
+    at = encoder.line(out, at, lines, from, colon, colon + 2, end);
     from = end + 2;
   }
   return at;

@@ -1,7 +1,7 @@
 /** Field lines to header blocks (RFC 7541): the encoding half of HPACK. What repeats is sent once and then costs a byte. */
 
 import { huffmanEncode, huffmanLength } from "./huffman.ts";
-import { staticCount, staticNames, staticPairs } from "./static-table.ts";
+import { staticCount, staticLines, staticNames, staticPairs } from "./static-table.ts";
 
 /** Octets of dynamic table that we use at most, whatever the other side offers: it is our memory too. */
 export const encoderTableBytes = 4096;
@@ -43,19 +43,31 @@ class NamePlan {
   }
 }
 
-/** By name as received, in any case. */
-const plans = new Map<string, NamePlan>();
-const PLANS_MAX = 2048;
+/** A name as somebody spells it. */
+class Spelling {
+  readonly text: string;
+  readonly plan: NamePlan;
 
-function planOf(name: string): NamePlan {
-  const found = plans.get(name);
+  constructor(text: string, plan: NamePlan) {
+    this.text = text;
+    this.plan = plan;
+  }
+}
+
+/** By name as received, in any case. */
+const spellings = new Map<string, Spelling>();
+const SPELLINGS_MAX = 2048;
+
+function spellingOf(name: string): Spelling {
+  const found = spellings.get(name);
   if (found !== undefined) return found;
   const lower = name.toLowerCase();
-  const plan = (lower === name ? undefined : plans.get(lower)) ?? new NamePlan(lower);
+  const plan = (lower === name ? undefined : spellings.get(lower)?.plan) ?? new NamePlan(lower);
   // strangers invent names: what they wash out is learned again
-  if (plans.size >= PLANS_MAX) plans.clear();
-  plans.set(copyOf(name), plan);
-  return plan;
+  if (spellings.size >= SPELLINGS_MAX) spellings.clear();
+  const spelling = new Spelling(copyOf(name), plan);
+  spellings.set(spelling.text, spelling);
+  return spelling;
 }
 
 /** A slice keeps the whole text alive that it was cut from; a copy does not. */
@@ -86,6 +98,24 @@ class Entry {
   }
 }
 
+/**
+ * What was written last at one place of a block. Heads on one connection are much alike, so the next one mostly has the
+ * same there, or at least the same name: then nothing has to be cut out and looked up.
+ */
+class Place {
+  spelling: Spelling = unnamed;
+  /** Valid while it has not been evicted. */
+  entry: Entry | null = null;
+  /** Index of a whole line of the static table; 0: it was none. */
+  pair = 0;
+}
+
+const unnamed = new Spelling("", new NamePlan(""));
+
+/** Places that are remembered, a power of two; where {@link HpackEncoder.begin} has trailers begin. */
+const PLACES = 64;
+export const trailerPlace = 48;
+
 /** Wasted entries after which a name is no longer indexed. */
 const WORTHLESS = -16;
 const WORTH_MAX = 64;
@@ -102,6 +132,9 @@ export class HpackEncoder {
   private evicted = 0;
   /** Per line as received (`Name: value`): its entry. Several spellings of one line are several entries. */
   private readonly byLine = new Map<string, Entry>();
+  private readonly places: Place[] = [];
+  /** Of the next line of the block. */
+  private nextPlace = 0;
 
   /** SETTINGS_HEADER_TABLE_SIZE of the other side. */
   setLimit(bytes: number): void {
@@ -118,8 +151,12 @@ export class HpackEncoder {
     return characters + 12;
   }
 
-  /** Begins a block: writes the table size updates that are due. */
-  begin(out: Buffer, at: number): number {
+  /**
+   * Begins a block: writes the table size updates that are due.
+   * @param place 0 for a head, {@link trailerPlace} for trailers
+   */
+  begin(out: Buffer, at: number, place = 0): number {
+    this.nextPlace = place;
     if (!this.updateDue) return at;
     this.updateDue = false;
     const smallest = this.smallestBytes;
@@ -153,65 +190,110 @@ export class HpackEncoder {
         out[at] = 0x8e;
         return at + 1;
       default:
-        return this.line(out, at, `:status: ${status}`, 7, 9);
+        return this.field(out, at, ":status", String(status));
     }
   }
 
   /**
-   * Writes one field line.
-   * @param line `name: value`; the name in any case, it is sent in lower case
-   * @param nameLength characters of the name
+   * Writes one field line, which is `text.slice(start, end)`.
+   * @param nameEnd index after the name, which is in any case and is sent in lower case
    * @param valueStart index of the first character of the value
    */
-  line(out: Buffer, at: number, line: string, nameLength: number, valueStart: number): number {
-    const entry = this.byLine.get(line);
-    if (entry !== undefined) {
-      entry.isUsed = true;
-      return writeInteger(out, at, 128, 127, staticCount + this.inserted - entry.number);
-    }
-    return this.newLine(out, at, line, nameLength, valueStart);
+  line(
+    out: Buffer,
+    at: number,
+    text: string,
+    start: number,
+    nameEnd: number,
+    valueStart: number,
+    end: number,
+  ): number {
+    const place = this.place();
+    const { entry } = place;
+    if (
+      entry !== null &&
+      entry.number >= this.evicted &&
+      entry.key.length === end - start &&
+      text.startsWith(entry.key, start)
+    )
+      return this.indexed(out, at, entry);
+    let { spelling } = place;
+    if (spelling.text.length !== nameEnd - start || !text.startsWith(spelling.text, start))
+      place.spelling = spelling = spellingOf(text.slice(start, nameEnd));
+    const { plan } = spelling;
+    if (plan.plan !== Plan.index) return literal(out, at, plan, text.slice(valueStart, end));
+    return this.indexable(out, at, place, text.slice(start, end), text.slice(valueStart, end));
   }
 
   /** {@link line} from the parts. */
   field(out: Buffer, at: number, name: string, value: string): number {
-    return this.line(out, at, `${name}: ${value}`, name.length, name.length + 2);
-  }
-
-  private newLine(
-    out: Buffer,
-    at: number,
-    line: string,
-    nameLength: number,
-    valueStart: number,
-  ): number {
-    const plan = planOf(line.slice(0, nameLength));
-    const value = line.slice(valueStart);
-    const size = nameLength + value.length + 32;
-    if (plan.plan === Plan.index && plan.worth > WORTHLESS && size <= this.maxBytes >>> 1) {
-      const pair = staticPairs.get(line);
-      if (pair !== undefined) {
+    const place = this.place();
+    const { entry, pair } = place;
+    if (entry !== null && entry.number >= this.evicted) {
+      // lengths first: the text between name and value is as somebody wrote it
+      if (
+        entry.plan.lower.length === name.length &&
+        entry.size === name.length + value.length + 32 &&
+        entry.key.startsWith(name) &&
+        entry.key.endsWith(value)
+      )
+        return this.indexed(out, at, entry);
+    } else if (pair !== 0) {
+      const line = staticLines[pair]!;
+      if (line.value === value && line.name.text === name) {
         out[at] = 128 | pair;
         return at + 1;
       }
-      at = writeInteger(out, at, 64, 63, plan.staticIndex);
-      if (plan.staticIndex === 0) at = writeText(out, at, plan.lower);
-      at = writeText(out, at, value);
-      this.insert(copyOf(line), plan, size);
-      return at;
     }
-    const first = plan.plan === Plan.never ? 16 : 0;
-    at = writeInteger(out, at, first, 15, plan.staticIndex);
-    if (plan.staticIndex === 0) at = writePlain(out, at, plan.lower);
-    return writePlain(out, at, value);
+    let { spelling } = place;
+    if (spelling.text !== name) place.spelling = spelling = spellingOf(name);
+    const { plan } = spelling;
+    if (plan.plan !== Plan.index) return literal(out, at, plan, value);
+    return this.indexable(out, at, place, `${name}: ${value}`, value);
   }
 
-  private insert(key: string, plan: NamePlan, size: number): void {
+  private place(): Place {
+    const i = this.nextPlace++ & (PLACES - 1);
+    return (this.places[i] ??= new Place());
+  }
+
+  private indexed(out: Buffer, at: number, entry: Entry): number {
+    entry.isUsed = true;
+    return writeInteger(out, at, 128, 127, staticCount + this.inserted - entry.number);
+  }
+
+  /** A line that is in the table, or goes into it if it may. */
+  private indexable(out: Buffer, at: number, place: Place, line: string, value: string): number {
+    const entry = this.byLine.get(line);
+    if (entry !== undefined) {
+      place.entry = entry;
+      return this.indexed(out, at, entry);
+    }
+    const { plan } = place.spelling;
+    const pair = staticPairs.get(line);
+    place.pair = pair ?? 0;
+    place.entry = null;
+    if (pair !== undefined) {
+      out[at] = 128 | pair;
+      return at + 1;
+    }
+    const size = plan.lower.length + value.length + 32;
+    if (plan.worth <= WORTHLESS || size > this.maxBytes >>> 1) return literal(out, at, plan, value);
+    at = writeInteger(out, at, 64, 63, plan.staticIndex);
+    if (plan.staticIndex === 0) at = writeText(out, at, plan.lower);
+    at = writeText(out, at, value);
+    place.entry = this.insert(copyOf(line), plan, size);
+    return at;
+  }
+
+  private insert(key: string, plan: NamePlan, size: number): Entry {
     this.makeRoom(size);
     this.usedBytes += size;
     const entry = new Entry(key, plan, size, this.inserted);
     this.entries ??= [];
     this.entries[this.inserted++ & MASK] = entry;
     this.byLine.set(key, entry);
+    return entry;
   }
 
   private makeRoom(room: number): void {
@@ -230,6 +312,13 @@ export class HpackEncoder {
 
 /** An entry takes at least 32 octets. */
 const MASK = encoderTableBytes / 32 - 1;
+
+/** Of a name that is not indexed. */
+function literal(out: Buffer, at: number, plan: NamePlan, value: string): number {
+  at = writeInteger(out, at, plan.plan === Plan.never ? 16 : 0, 15, plan.staticIndex);
+  if (plan.staticIndex === 0) at = writePlain(out, at, plan.lower);
+  return writePlain(out, at, value);
+}
 
 /** RFC 7541 section 5.1. */
 function writeInteger(

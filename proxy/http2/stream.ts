@@ -4,6 +4,7 @@ import { ErrorCode, Flag, FrameType, defaultWindowBytes, typeWith } from "./fram
 import type { Http2Connection } from "./connection.ts";
 import { ReceiveWindow, streamWindowMax } from "./flow.ts";
 import { boundOfLines, writeLines } from "./field-writer.ts";
+import { trailerPlace } from "./hpack-encoder.ts";
 
 const DATA = typeWith(FrameType.data, 0);
 const LAST_DATA = typeWith(FrameType.data, Flag.endStream);
@@ -208,7 +209,7 @@ export abstract class Http2Stream {
     if (trailers !== "") {
       const block = connection.beginBlock(boundOfLines(trailers) + 8);
       const { encoder } = connection;
-      const at = encoder.begin(block, connection.blockAt);
+      const at = encoder.begin(block, connection.blockAt, trailerPlace);
       connection.endBlock(id, writeLines(encoder, block, at, trailers), Flag.endStream);
     } else if (!connection.output.amend(id, Flag.endStream))
       connection.output.data(id, NOTHING, 0, 0, connection.peerFrameBytes, LAST_DATA);

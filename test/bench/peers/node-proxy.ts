@@ -89,7 +89,7 @@ function http2Undici(): void {
   const { Pool } = require("undici") as Undici;
   const pools = origins.map((origin) => new Pool(origin, { connections: 256 }));
   const server = http2.createServer();
-  server.on("stream", (stream, headers, flags) => {
+  server.on("stream", (stream: http2.ServerHttp2Stream, headers, flags) => {
     stream.on("error", () => {});
     const fields: Record<string, unknown> = {
       host: headers[":authority"],

@@ -31,6 +31,16 @@ function encode(encoder: HpackEncoder, pairs: readonly Pair[]): Buffer {
   return out.subarray(0, at);
 }
 
+/** A block of lines as a head of HTTP/1.1 has them, any white space behind the colon. @returns where it ends */
+function writeLoosely(encoder: HpackEncoder, out: Buffer, text: string): number {
+  let at = encoder.begin(out, 0);
+  for (const { index, 0: line, 1: name, 2: gap } of text.matchAll(/(\w+)(:[ \t]*)[^\r]*/g)) {
+    const nameEnd = index + name!.length;
+    at = encoder.line(out, at, text, index, nameEnd, nameEnd + gap!.length, index + line.length);
+  }
+  return at;
+}
+
 const hex = (text: string): Buffer => Buffer.from(text.replaceAll(" ", ""), "hex");
 
 describe("Huffman", () => {
@@ -252,6 +262,25 @@ describe("the encoder", () => {
     const pairs: Pair[] = [["X-Served-By", "one"]];
     assert.deepEqual(decode(decoder, encode(encoder, pairs)), [["x-served-by", "one"]]);
     assert.equal(encode(encoder, pairs).length, 1);
+  });
+
+  test("lines that come at other places, with other names or other white space come back as they are", () => {
+    const encoder = new HpackEncoder();
+    const decoder = new HpackDecoder();
+    const out = Buffer.alloc(1024);
+    const heads = ["a:bbb\r\n", "a: bb\r\n", "ab:c\r\n", "A:  bb\r\n", "ab: :c\r\n", "a:\t:c\r\n"];
+    for (let round = 0; round < 3; round++) {
+      for (const lead of ["", "x: 1\r\n", "ab: c\r\n"]) {
+        for (const head of heads) {
+          const at = writeLoosely(encoder, out, lead + head);
+          const end = encoder.field(out, at, "a", ":c");
+          const lines: string[] = [];
+          assert.ok(decoder.decode(out, 0, end, { onLine: (line) => lines.push(line.text) }));
+          const wanted = `${lead}${head}a: :c\r\n`.replaceAll(/^(\w+):[ \t]*/gm, "$1: ");
+          assert.equal(lines.join(""), wanted.toLowerCase());
+        }
+      }
+    }
   });
 
   test("RFC 7541 section 7.1.3: credentials are never indexed", () => {
