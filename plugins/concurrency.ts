@@ -12,7 +12,7 @@ const policyField = new FieldName("ratelimit-policy");
 const limitField = new FieldName("ratelimit");
 
 const config = z.strictObject({
-  limit: z.int().min(1).max(1_000_000),
+  limit: z.int().min(1).max(1_000_000).default(10),
   by: byOption.default("consumer"),
   missing: z.enum(["client", "skip", "reject"]).default("client"),
   shadow: z.boolean().default(false),

@@ -23,7 +23,7 @@ const quotaOption = z.string().transform((value, issues) => {
 });
 
 const config = z.strictObject({
-  limit: quotaOption,
+  limit: quotaOption.default({ limit: 10_000, per: "day" }),
   by: byOption.default("consumer"),
   cost: costOption.default(1),
   missing: z.enum(["client", "skip", "reject"]).default("client"),

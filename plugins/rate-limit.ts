@@ -9,6 +9,9 @@ import { byOption, toKeyOf } from "./limit-key.ts";
 import { openLimits } from "./limit-store.ts";
 import { nameOption, rateOption } from "./options.ts";
 
+/** 100/min. */
+const usualLimit = { limit: 100, windowMs: 60_000 };
+
 const config = z
   .strictObject({
     limit: rateOption().optional(),
@@ -25,9 +28,9 @@ const config = z
     name: nameOption(),
     xHeaders: z.boolean().default(false),
   })
-  .refine(
-    ({ limit, plan }) => limit !== undefined || plan,
-    'rate-limit needs a limit such as "100/min", or plan: true',
+  // with a plan there may be callers without a limit: only who asks for neither gets this one
+  .transform((options) =>
+    options.limit === undefined && !options.plan ? { ...options, limit: usualLimit } : options,
   )
   .refine(
     ({ limit, burst, cost }) =>

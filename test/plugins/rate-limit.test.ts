@@ -221,9 +221,15 @@ test("routes count apart, and a reload does not reset", async (t) => {
   assert.deepEqual(await statuses(kit, 1), [429]);
 });
 
+test("without a limit and a plan it is 100 a minute", async (t) => {
+  const kit = await createKit([{ use: "rate-limit", options: { burst: 1 } }]);
+  t.after(() => kit.close());
+  const answer = await kit.request();
+  assert.equal(answer.headers["ratelimit-policy"], '"default";q=100;w=60');
+});
+
 test("options that make no sense are refused when the configuration loads", async () => {
   for (const options of [
-    {},
     { limit: "100" },
     { limit: "0/min" },
     { limit: "10/fortnight" },
