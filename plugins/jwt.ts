@@ -68,6 +68,8 @@ interface Verified {
   /** Null: the token may pass; else the answer to everyone who shows it. */
   readonly refusal: Reply | null;
   readonly forward: readonly (readonly [number, string])[];
+  /** Wall clock, with the allowed skew: what is remembered is kept by a clock that does not notice when that one is set. */
+  readonly untilMs: number;
 }
 
 /** Tokens remembered, and the longest one. */
@@ -153,7 +155,7 @@ export default definePlugin({
           forged.clear();
         }
         const known = cache.get(token);
-        if (known !== undefined) return accept(req, ctx, known);
+        if (known !== undefined && host.wallNow() < known.untilMs) return accept(req, ctx, known);
         return forged.get(token) ?? verify(req, ctx, token);
       },
       close() {
@@ -206,7 +208,11 @@ function toConclusion(options: Config, consumers: Consumers): (claims: ClaimSet)
         refusal = problem("forbidden", 403, `the token's claim ${claim} does not allow this`);
       }
     }
-    return { claims, consumer, refusal, forward };
+    const untilMs =
+      typeof claims.exp === "number"
+        ? claims.exp * 1000 + options.clockSkew
+        : Number.POSITIVE_INFINITY;
+    return { claims, consumer, refusal, forward, untilMs };
   };
 }
 

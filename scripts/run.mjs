@@ -22,6 +22,7 @@ const servers = {
   chromium: "chromium",
   ip: "iproute2",
   prlimit: "util-linux",
+  faketime: "faketime",
 };
 
 const layers = ["cmd", "gateway", "mesh", "proxy", "plugins", "policies", "control"];
