@@ -60,3 +60,9 @@ for (const page of pages) {
     }
   });
 }
+
+test("README.md leads to every page of docs/", () => {
+  const text = fs.readFileSync(path.join(root, "README.md"), "utf8");
+  for (const page of fs.readdirSync(path.join(root, "docs")))
+    assert.ok(text.includes(`(docs/${page})`), page);
+});
