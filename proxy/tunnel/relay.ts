@@ -78,6 +78,11 @@ class Relay extends Timed implements Served, ReachOwner, TransportHandler {
   private reach: Reach | null = null;
   /** Connected while the caller's first bytes are still awaited. */
   private early: Transport | null = null;
+  /** What the service has said meanwhile. */
+  private greeting: Buffer | null = null;
+  /** What became of it behind its greeting. */
+  private earlyEnded = false;
+  private earlyClosed: { readonly error: Error | null } | null = null;
   private splice: Splice | null = null;
   /** Who serves it instead. */
   private successor: Served | null = null;
@@ -224,9 +229,10 @@ class Relay extends Timed implements Served, ReachOwner, TransportHandler {
       case "opaque":
         return this.goTo(target.to, "that is neither HTTP nor TLS");
       case "more":
-        if (held.length > 0 && why !== "more") return this.handOver();
-        if (why === "ended") return this.end("complete", null, "");
         if (why === "more") return;
+        if (held.length > 0) return this.handOver();
+        if (why === "ended") return this.end("complete", null, "");
+        if (this.greeting !== null) return this.goTo(target.to, "");
         // whoever speaks first now decides
         if (target.to === null) return this.cut(`not a byte within ${FIRST_BYTES_MS} ms`);
         this.isSilent = true;
@@ -239,7 +245,8 @@ class Relay extends Timed implements Served, ReachOwner, TransportHandler {
   private handOver(): void {
     const { env, caller, held } = this;
     this.stage = "handed-over";
-    this.leaveReach(false);
+    this.leaveReach();
+    env.habit.learn("http");
     env.wheel.disarm(this);
     env.metrics.connection("downstream", -1);
     this.held = NOTHING;
@@ -252,7 +259,7 @@ class Relay extends Timed implements Served, ReachOwner, TransportHandler {
   /** TLS ends here: what is spoken inside is found out in the same way. */
   private endTls(secure: Secure, serverName: string | null): void {
     const { env, caller } = this;
-    this.leaveReach(false);
+    this.leaveReach();
     env.wheel.disarm(this);
     const hello = this.held;
     this.held = NOTHING;
@@ -281,8 +288,9 @@ class Relay extends Timed implements Served, ReachOwner, TransportHandler {
     const { env, run, target } = this;
     if (choice === null) return this.cut(`no service takes a connection ${asked}`);
     this.caller.pause();
-    if (this.reach !== null && this.reach.choice !== choice) this.leaveReach(false);
-    else if (target!.by === "first-bytes") env.habit.learn(choice === target!.to);
+    if (this.reach !== null && this.reach.choice !== choice) this.leaveReach();
+    if (target!.by === "first-bytes")
+      env.habit.learn(choice !== target!.to ? "http" : this.held.length > 0 ? "caller" : "service");
     this.stage = "reaching";
     this.choice = choice;
     this.record.serviceName = choice.service.name;
@@ -301,13 +309,13 @@ class Relay extends Timed implements Served, ReachOwner, TransportHandler {
     this.reach.start();
   }
 
-  /** @param used false: it was called ahead and nobody wants it */
-  private leaveReach(used: boolean): void {
-    if (!used && this.target?.by === "first-bytes") this.env.habit.learn(false);
+  /** The service was called ahead, and nobody wants it. */
+  private leaveReach(): void {
     this.reach?.leave();
     this.reach = null;
     const { early } = this;
     this.early = null;
+    this.greeting = null;
     if (early === null) return;
     this.env.metrics.connection("upstream", -1);
     early.handler = { onData() {}, onEnd() {}, onDrain() {}, onClose() {} };
@@ -366,11 +374,20 @@ class Relay extends Timed implements Served, ReachOwner, TransportHandler {
     upstream.handler = {
       onData: (chunk) => {
         if (this.stage !== "reading") return;
-        this.goTo(this.target!.to, "");
-        this.splice?.upstream.onData(chunk);
+        this.greeting = Buffer.concat([this.greeting ?? NOTHING, chunk]);
+        upstream.pause();
+        // a caller of HTTP has as long as detection takes to say so
+        if (this.isSilent || this.env.habit.believesService) this.goTo(this.target!.to, "");
       },
-      onEnd: gone,
-      onClose: gone,
+      // behind a greeting they are the connection's own
+      onEnd: () => {
+        if (this.greeting === null) gone();
+        else this.earlyEnded = true;
+      },
+      onClose: (error) => {
+        if (this.greeting === null) gone();
+        else this.earlyClosed = { error };
+      },
       onDrain() {},
     };
     upstream.resume();
@@ -379,8 +396,8 @@ class Relay extends Timed implements Served, ReachOwner, TransportHandler {
   // === bytes both ways ===
 
   private connected(upstream: Transport): void {
-    const { caller, held, run, target } = this;
-    this.early = null;
+    const { caller, held, run, target, greeting } = this;
+    this.early = this.greeting = null;
     this.stage = "relaying";
     const changes = target?.chain?.data != null;
     this.splice = new Splice(caller, upstream, {
@@ -389,6 +406,10 @@ class Relay extends Timed implements Served, ReachOwner, TransportHandler {
     });
     this.held = NOTHING;
     this.splice.start(held, this.callerEnded);
+    if (greeting === null) return;
+    this.splice.upstream.onData(greeting);
+    if (this.earlyEnded) this.splice.upstream.onEnd();
+    if (this.earlyClosed !== null) this.splice.upstream.onClose(this.earlyClosed.error);
   }
 
   private change(run: TcpRun, chunk: Buffer, from: Side): Uint8Array | null {

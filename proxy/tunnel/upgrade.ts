@@ -14,19 +14,29 @@ import { runAttempt } from "../pipeline/run.ts";
 import type { Endpoint } from "../service/endpoint.ts";
 import type { OutgoingHead } from "../upstream/forward.ts";
 import type { DialTarget } from "../upstream/connect.ts";
+import { Splice, type Side } from "./splice.ts";
 import { TransportStream } from "./transport-stream.ts";
 
 const proxy = httpProxy.createProxyServer({});
 // errors are told to the callback of each ws() call; an event nobody hears would end the process
 proxy.on("error", () => {});
+/** Whose handshake it is, by the request and by the stream to the endpoint that http-proxy names in its events. */
+const byRequest = new WeakMap<object, Upgrade>();
+const byStream = new WeakMap<object, Upgrade>();
+proxy.on("proxyReqWs", (sent, req) => byRequest.get(req)?.sending(sent));
+proxy.on("open", (stream) => byStream.get(stream)?.switched());
 
 /** Fields of an answer that refuses the upgrade which belong to the endpoint's connection. */
 const ownFields = ["transfer-encoding", "keep-alive", "proxy-connection", "trailer", "upgrade"];
 
-/** True for the one protocol that tunnels; an Upgrade to any other is dropped, and the request goes on without it. */
+/**
+ * True for the one protocol that tunnels; an Upgrade to any other is dropped, and the request goes on without it. So it
+ * does with a body: two parsers may differ on whether its bytes come before the tunnel's or belong to them.
+ */
 export function isWebSocket(x: Exchange): boolean {
   return (
     x.req.upgrade !== null &&
+    (x.req.framing === "none" || x.req.contentLength === 0) &&
     x.req.upgrade.toLowerCase() === "websocket" &&
     x.req.method === "GET" &&
     x.req.version >= 11
@@ -44,6 +54,8 @@ class Upgrade implements Tunnel {
   private readonly caller = new TransportStream();
   private endpoint: Endpoint | null = null;
   private endpointStream: TransportStream | null = null;
+  /** What the handshake has become. */
+  private splice: Splice | null = null;
   private dialling: { cancel(): void } | null = null;
   private tried = new Set<Endpoint>();
   private startedMs = 0;
@@ -59,29 +71,36 @@ class Upgrade implements Tunnel {
   start(): void {
     if (this.started || this.over) return;
     this.started = true;
+    const { service, env } = this.x;
+    service!.budget.request(env.now());
     this.dial();
   }
 
-  /** Each byte leaves its time on the exchange. */
   takeMoved(): boolean {
-    return false;
+    return this.splice?.takeMoved() ?? false;
   }
 
   abandon(): void {
     if (this.over) return;
     this.over = true;
     this.dialling?.cancel();
-    this.leaveEndpoint("cancelled");
+    this.leaveEndpoint(this.x.code === "deadline-exceeded" ? "failure" : "cancelled");
     this.endpointStream?.destroy();
   }
 
   destroy(how: DoneInfo["end"]): void {
     if (this.over) return;
     this.abandon();
-    const { x, caller } = this;
-    x.requestBytes = caller.bytesIn;
-    x.responseBytes = caller.bytesOut;
-    caller.destroy();
+    const { x, caller, splice } = this;
+    if (splice === null) {
+      x.responseBytes = caller.bytesOut;
+      caller.destroy();
+    } else {
+      if (how !== "complete") splice.reset();
+      x.requestBytes = splice.downstream.bytes;
+      x.responseBytes = splice.upstream.bytes;
+      x.env.metrics.connection("upstream", -1);
+    }
     finish(x, how);
   }
 
@@ -137,7 +156,8 @@ class Upgrade implements Tunnel {
     const { x, caller } = this;
     const upstream = new TransportStream();
     this.endpointStream = upstream;
-    upstream.bind(transport, Buffer.alloc(0));
+    byStream.set(upstream, this);
+    upstream.bind(transport, Buffer.alloc(0), false);
     caller.onFirstWrite = () => this.takeOver();
     caller.onTraffic = upstream.onTraffic = () => {
       x.lastByteMs = x.env.now();
@@ -166,20 +186,7 @@ class Upgrade implements Tunnel {
       httpVersionMajor: 1,
       headers: this.outgoingHeaders(),
     };
-    const hook = (proxyReq: http.ClientRequest, from: unknown): void => {
-      if (from !== req) return;
-      proxy.off("proxyReqWs", hook);
-      // the target goes on byte for byte, whatever a join of URLs would make of it
-      proxyReq.path = this.head.target;
-      proxyReq.once("upgrade", () => this.answered(101));
-      proxyReq.once("response", (answer) => {
-        // ws() writes these fields and then the decoded body: it is delimited by the close
-        for (const name of ownFields) delete answer.headers[name];
-        answer.headers.connection = "close";
-        this.answered(answer.statusCode ?? 502);
-      });
-    };
-    proxy.on("proxyReqWs", hook);
+    byRequest.set(req, this);
     proxy.ws(
       req as unknown as IncomingMessage,
       caller as unknown as Socket,
@@ -197,6 +204,50 @@ class Upgrade implements Tunnel {
           ),
         ),
     );
+  }
+
+  /** @internal the handshake is about to be sent */
+  sending(request: http.ClientRequest): void {
+    // the target goes on byte for byte, whatever a join of URLs would make of it
+    request.path = this.head.target;
+    request.once("upgrade", () => this.answered(101));
+    request.once("response", (answer) => {
+      // ws() writes these fields and then the decoded body: it is delimited by the close
+      for (const name of ownFields) delete answer.headers[name];
+      answer.headers.connection = "close";
+      this.answered(answer.statusCode ?? 502);
+    });
+  }
+
+  /** @internal the caller has its 101, and both streams are joined: from here on their bytes need no streams */
+  switched(): void {
+    const { x, caller, endpointStream } = this;
+    if (this.over) return;
+    endpointStream!.unpipe(caller);
+    caller.unpipe(endpointStream!);
+    const downstream = caller.release();
+    const upstream = endpointStream!.release();
+    if (downstream === null || upstream === null) {
+      downstream?.end.reset();
+      upstream?.end.reset();
+      return this.destroy("client-aborted");
+    }
+    x.env.metrics.connection("upstream", 1);
+    const splice = new Splice(downstream.end, upstream.end, {
+      spliced: (broken, cause) => this.spliced(broken, cause),
+    });
+    this.splice = splice;
+    splice.start(downstream.rest, downstream.hasEnded);
+    if (upstream.rest.length > 0) splice.upstream.onData(upstream.rest);
+    if (upstream.hasEnded) splice.upstream.onEnd();
+  }
+
+  private spliced(broken: Side | null, cause: Error | null): void {
+    if (broken === null) return this.destroy("complete");
+    const { x } = this;
+    const who = broken === "downstream" ? "the caller" : (x.endpoint ?? "the endpoint");
+    x.detail = `${who}: ${cause?.message ?? "closed"}`;
+    this.destroy(broken === "downstream" ? "client-aborted" : "upstream-aborted");
   }
 
   /** The outgoing head as http.request wants it; names as they came, repeated ones as lists. */
@@ -255,7 +306,7 @@ class Upgrade implements Tunnel {
     const taken = this.x.downstream.takeOver();
     if (taken === null) return;
     this.taken = true;
-    this.caller.bind(taken.transport, taken.rest);
+    this.caller.bind(taken.transport, taken.rest, taken.hasEnded);
   }
 
   private refuse(error: ProxyError): void {
@@ -269,12 +320,11 @@ class Upgrade implements Tunnel {
     this.x.downstream.flush();
   }
 
-  /** Either side is gone: so is the other. */
+  /** The service has refused, and its answer is sent; or one side is gone before there was one. */
   private closed(): void {
     if (this.over) return;
     this.over = true;
     const { x } = this;
-    x.requestBytes = this.caller.bytesIn;
     x.responseBytes = this.caller.bytesOut;
     this.leaveEndpoint("cancelled");
     this.endpointStream?.destroy();

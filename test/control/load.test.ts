@@ -160,6 +160,7 @@ describe("a file with everything in it", () => {
       mtls: null,
       protocol: "http1",
       policy: null,
+      proxyProtocol: null,
       health: null,
     });
     const [orders, old, ping, home, last] = config.routes;
