@@ -88,6 +88,8 @@ function takeGcra(
 ): LimitDecision {
   const unitMs = rule.windowMs / rule.limit;
   const last = state[at + 1]!;
+  // how far this clock is behind the one of the last take: nothing drains until then
+  const behindMs = Math.max(0, last - nowMs);
   const drained = nowMs > last ? (nowMs - last) / unitMs : 0;
   let level = Math.max(0, state[at]! - drained);
   const allowed = force || level + cost <= rule.burst + EPSILON;
@@ -98,11 +100,11 @@ function takeGcra(
     allowed,
     limit: rule.limit,
     remaining: Math.max(0, Math.floor(rule.burst - level + EPSILON)),
-    resetMs: level * unitMs,
+    resetMs: level * unitMs + behindMs,
     // a debt may be larger than the burst; a cost above the burst never fits
     retryAfterMs: allowed
       ? 0
-      : (cost > rule.burst ? rule.burst : level + cost - rule.burst) * unitMs,
+      : (cost > rule.burst ? rule.burst : level + cost - rule.burst) * unitMs + behindMs,
   };
 }
 
