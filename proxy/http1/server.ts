@@ -457,8 +457,10 @@ export class ServerConnection extends Timed implements TransportHandler, Downstr
     this.flush();
     this.isTaken = true;
     this.sink = null;
-    this.env.wheel.disarm(this);
-    this.env.metrics.connection("downstream", -1);
+    const { wheel, metrics } = this.env;
+    wheel.disarm(this);
+    // it is still a connection of a caller
+    this.transport.socket.once("close", () => metrics.connection("downstream", -1));
     const rest = this.pending ?? EMPTY;
     this.pending = null;
     return { transport: this.transport, rest, hasEnded: this.callerEnded };

@@ -65,8 +65,8 @@ export class ServerStream extends Http2Stream implements Downstream, TunnelCarri
     const { sink, tunnel } = this;
     this.sink = this.tunnel = null;
     const cause = error ?? new Error(`the stream was reset with ${errorName(code)}`);
-    // RFC 9113 section 8.5: a stream that is cut is a connection that is reset
-    tunnel?.handler.onClose(this.isPlainConnect ? cause : error);
+    // RFC 9113 section 8.5, RFC 8441 section 5: a stream that is cut is a connection that is reset
+    tunnel?.handler.onClose(cause);
     sink?.onCallerGone(cause);
   }
 
@@ -75,7 +75,7 @@ export class ServerStream extends Http2Stream implements Downstream, TunnelCarri
     const { tunnel } = this;
     this.tunnel = null;
     super.release();
-    if (this.isPlainConnect) tunnel?.handler.onClose(null);
+    tunnel?.handler.onClose(null);
   }
 
   /** Nobody waits for the rest of the request (RFC 9113 section 8.1). */
@@ -195,9 +195,9 @@ export class ServerStream extends Http2Stream implements Downstream, TunnelCarri
     this.resetTunnel(this.localEnded ? ErrorCode.noError : ErrorCode.cancel);
   }
 
-  /** RFC 9113 section 8.5: the connection behind the tunnel broke. */
+  /** The connection behind the tunnel broke: RFC 9113 section 8.5, RFC 8441 section 5. */
   breakTunnel(): void {
-    this.resetTunnel(ErrorCode.connectError);
+    this.resetTunnel(this.isPlainConnect ? ErrorCode.connectError : ErrorCode.cancel);
   }
 
   private resetTunnel(code: number): void {
