@@ -90,9 +90,9 @@ function introduction(setting: {
     "401, without:",
     `  ${curl} '${base}/'`,
     "429, once the limit is used up:",
-    `  ${curl} ${withKey} '${base}/?[1-${enough}]'`,
+    `  curl -s -o /dev/null ${withKey} '${base}/?[1-${enough}]' --next ${curl.slice(5)} ${withKey} '${base}/'`,
     "",
-    "Ctrl-C ends it. What it runs as a configuration file: weft dev --help",
+    "Ctrl-C ends it. Its configuration, to go on from: weft config",
     "",
   ].join("\n");
 }
