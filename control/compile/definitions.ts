@@ -8,7 +8,7 @@ import type { Config, ConfigPath, PluginUse, Problem } from "../config.ts";
 import { didYouMean } from "../suggest.ts";
 import { explainOptions } from "../load/option-problems.ts";
 import { importModule } from "./modules.ts";
-import { reasonOf } from "./problems.ts";
+import { reasonInCode, reasonOf } from "./problems.ts";
 
 export type Definition = AnyPlugin;
 
@@ -64,7 +64,8 @@ async function loadDefinition(use: PluginUse, baseDir: string): Promise<Definiti
   try {
     loaded = await importModule(name, baseDir);
   } catch (error) {
-    if (isAbsolute(name)) return problem(`the plugin ${name} cannot be loaded: ${reasonOf(error)}`);
+    if (isAbsolute(name))
+      return problem(`the plugin ${name} cannot be loaded: ${reasonInCode(error)}`);
     const suggestion = didYouMean(name, builtInNames);
     return {
       ...problem(

@@ -251,15 +251,21 @@ routes:
   - { name: a, match: { path: /a }, respond: {}, plugins: [./throws.ts] }
   - { name: b, match: { path: /b }, respond: {}, plugins: [./empty.ts] }
   - { name: c, match: { path: /c }, respond: {}, plugins: [./stage.ts] }
+  - { name: d, match: { path: /d }, respond: {}, plugins: [./syntax.ts] }
 `,
       "throws.ts": `throw new Error('not today')`,
       "empty.ts": `export const x = 1`,
       "stage.ts": `export default { name: 'x', stage: 'nowhere', setup() {} }`,
+      "syntax.ts": `export default 1;\nlet x: number = ;`,
     });
     const problems = await problemsOf(new Worker(t).build(config));
-    assert.match(problems[0]!, /routes\.0\.plugins\.0.*throws\.ts cannot be loaded: not today/);
+    assert.match(
+      problems[0]!,
+      /routes\.0\.plugins\.0.*throws\.ts cannot be loaded: throws\.ts:1: not today/,
+    );
     assert.match(problems[1]!, /empty\.ts is no plugin: it has no default export/);
     assert.match(problems[2]!, /stage\.ts is no plugin: its stage "nowhere" is none of/);
+    assert.match(problems[3]!, /cannot be loaded: syntax\.ts:2: /);
   });
 
   it("are closed when the last snapshot that has them is retired, and shared until then", async (t) => {
