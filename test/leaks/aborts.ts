@@ -5,12 +5,16 @@ import net from "node:net";
 import tls from "node:tls";
 import { within } from "../support/eventually.ts";
 import type { MoodyOrigin } from "./moody-origin.ts";
+import { streamAborts } from "./stream-aborts.ts";
 
 /** Where to provoke. */
 export interface Target {
   readonly port: number;
   /** Of the listener that speaks TLS. */
   readonly tlsPort: number;
+  /** Of a TCP listener before the same origin, and of one that passes TLS on by its server name. */
+  readonly rawPort: number;
+  readonly passPort: number;
   readonly origin: MoodyOrigin;
 }
 
@@ -111,9 +115,20 @@ const cutHandshake =
     await closed(socket);
   };
 
+/** The same kind at another port. */
+const at =
+  (port: "rawPort" | "passPort", abort: Abort): Abort =>
+  (target) =>
+    abort({ ...target, port: target[port], tlsPort: target[port] });
+
 /** A whole handshake, a request for a stream, and away. */
 const cutTls: Abort = async ({ tlsPort }) => {
-  const socket = tls.connect({ port: tlsPort, host: "127.0.0.1", rejectUnauthorized: false });
+  const socket = tls.connect({
+    port: tlsPort,
+    host: "127.0.0.1",
+    servername: "a.test",
+    rejectUnauthorized: false,
+  });
   socket.on("error", () => {});
   socket.once("secureConnect", () => socket.write(headOf({ path: "/drip" }, "")));
   socket.once("data", () => socket.destroy());
@@ -239,6 +254,31 @@ export const aborts: Readonly<Record<string, Abort>> = {
   "the caller leaves over TLS": cutTls,
   "the caller resets streams of HTTP/2": cutStreams("streams"),
   "the caller cuts a connection of HTTP/2": cutStreams("connection"),
+  "the caller of a TCP listener resets in a stream": at(
+    "rawPort",
+    cutOnAnswer({ path: "/drip" }, "reset"),
+  ),
+  "the caller of a TCP listener ends a stream": at(
+    "rawPort",
+    cutOnAnswer({ path: "/part" }, "end"),
+  ),
+  "the caller of a TCP listener says nothing and resets": at("rawPort", cutAfter("", "reset")),
+  "the endpoint of a TCP listener resets": at("rawPort", untilClosed({ path: "/reset-in-body" })),
+  "the endpoint of a TCP listener ends": at("rawPort", untilClosed({ path: "/close-in-body" })),
+  "the caller leaves TLS that is passed on": at("passPort", cutTls),
+  "the caller says hello to a passed-on name and resets": at("passPort", cutHandshake(hello)),
+  "the caller speaks plain HTTP where TLS is passed on": at(
+    "passPort",
+    untilClosed({ path: "/ok" }),
+  ),
+  "the caller resets in an answer that comes over TLS": cutOnAnswer(
+    { path: "/secure/drip" },
+    "reset",
+  ),
+  "the origin is cut in its answer over TLS": untilClosed({ path: "/secure/reset-in-body" }),
+  "the origin closes in its head over TLS": untilClosed({ path: "/secure/close-in-head" }),
+  "the origin's certificate is not trusted": untilClosed({ path: "/strange/ok" }),
+  ...streamAborts,
   ...faults,
 };
 

@@ -10,6 +10,7 @@ import { faultyHooks, faultyInstances } from "./aborts.ts";
 import type { Target } from "./aborts.ts";
 import type { Inside } from "./plugins/inside.ts";
 import { MoodyOrigin } from "./moody-origin.ts";
+import { StreamOrigin } from "./stream-origin.ts";
 
 /** Everything that could leak. */
 export interface Holdings extends Inside {
@@ -24,30 +25,46 @@ export interface Holdings extends Inside {
 export class Besieged {
   readonly gateway: Gateway;
   readonly origin: MoodyOrigin;
+  private readonly secure: MoodyOrigin;
+  private readonly streams: StreamOrigin;
 
-  private constructor(gateway: Gateway, origin: MoodyOrigin) {
+  private constructor(
+    gateway: Gateway,
+    origins: readonly [MoodyOrigin, MoodyOrigin, StreamOrigin],
+  ) {
     this.gateway = gateway;
-    this.origin = origin;
+    [this.origin, this.secure, this.streams] = origins;
   }
 
   static async start(): Promise<Besieged> {
-    const origin = await MoodyOrigin.start();
+    const authority = await testAuthority();
+    const pair = await signed(authority, { dns: ["a.test"] });
+    const origins = [
+      await MoodyOrigin.start(),
+      await MoodyOrigin.start(pair),
+      await StreamOrigin.start(),
+    ] as const;
+    const [origin, secure, streams] = origins.map(({ port }) => port) as [number, number, number];
     const nobody = await freePort();
-    const pair = await signed(await testAuthority(), { dns: ["a.test"] });
     const gateway = await Gateway.start({
-      ports: 2,
-      files: { "a.crt": pair.cert, "a.key": pair.key },
-      config: ({ port, admin }) => configOf({ port, admin, origin: origin.port, nobody }),
+      ports: 4,
+      files: { "a.crt": pair.cert, "a.key": pair.key, "ca.crt": authority.cert },
+      config: (at) => configOf({ ...at, origin, secure, streams, nobody }),
     }).catch(async (error: unknown) => {
-      await origin.close();
+      await Promise.all(origins.map((one) => one.close()));
       throw error;
     });
-    return new Besieged(gateway, origin);
+    return new Besieged(gateway, origins);
   }
 
   get target(): Target {
-    const [port, tlsPort] = this.gateway.ports as [number, number];
-    return { port, tlsPort, origin: this.origin };
+    const [port, tlsPort, rawPort, passPort] = this.gateway.ports as [
+      number,
+      number,
+      number,
+      number,
+    ];
+    return { port, tlsPort, rawPort, passPort, origin: this.origin };
   }
 
   /** Waits until nothing is under way any more, lets go of idle connections, and looks. */
@@ -64,7 +81,7 @@ export class Besieged {
     await none("weft_active_requests");
     await none("weft_connections", { side: "downstream" });
     await eventually("the origin's last request to be over", () => origin.busy === 0);
-    origin.hangUp();
+    for (const one of [origin, this.secure, this.streams]) one.hangUp();
     await none("weft_connections", { side: "upstream" });
     const inside = await this.look();
     await none("weft_connections", { side: "downstream" });
@@ -96,7 +113,7 @@ export class Besieged {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.gateway[Symbol.asyncDispose]();
-    await this.origin.close();
+    for (const one of [this.origin, this.secure, this.streams]) await one.close();
   }
 }
 
@@ -104,6 +121,8 @@ function configOf(at: {
   readonly port: readonly number[];
   readonly admin: number;
   readonly origin: number;
+  readonly secure: number;
+  readonly streams: number;
   readonly nobody: number;
 }): string {
   const here = `${root}/test/leaks`;
@@ -118,11 +137,18 @@ gateway:
   listeners:
     - { name: web, host: 127.0.0.1, port: ${at.port[0]} }
     - { name: secure, host: 127.0.0.1, port: ${at.port[1]}, tls: { certificates: [{ cert: a.crt, key: a.key }] } }
+    - { name: raw, host: 127.0.0.1, port: ${at.port[2]}, protocol: tcp, to: raw }
+    - { name: pass, host: 127.0.0.1, port: ${at.port[3]}, protocol: tls, sni: { a.test: passed } }
 services:
   moody: { endpoints: ["127.0.0.1:${at.origin}"] }
   two: { endpoints: ["127.0.0.1:${at.origin}", "localhost:${at.origin}"] }
   refused: { endpoints: ["127.0.0.1:${at.nobody}"] }
   empty: { endpoints: [] }
+  raw: { endpoints: ["127.0.0.1:${at.origin}"], protocol: tcp }
+  passed: { endpoints: ["127.0.0.1:${at.secure}"], protocol: tcp }
+  secure: { endpoints: ["127.0.0.1:${at.secure}"], tls: { ca: ca.crt, serverName: a.test } }
+  strange: { endpoints: ["127.0.0.1:${at.secure}"], tls: { serverName: a.test } }
+  streams: { endpoints: ["127.0.0.1:${at.streams}"], protocol: http2 }
 policies:
   default: { retry: { attempts: 0 }, ejection: { consecutive: 10000 } }
 routes:
@@ -130,6 +156,10 @@ routes:
   - { hosts: [a.test], match: { path: /refused }, to: refused }
   - { hosts: [a.test], match: { path: /empty }, to: empty }
   - { hosts: [a.test], match: { path: /retried }, to: two, policy: { retry: { attempts: 2, budget: { percent: 100, floor: 1000/s } } } }
+  - { hosts: [a.test], match: { path: /secure }, to: secure }
+  - { hosts: [a.test], match: { path: /strange }, to: strange }
+  - { hosts: [a.test], match: { path: /grpc }, to: streams }
+  - { hosts: [a.test], match: { path: /grpc-hurried }, to: streams, policy: { idleTimeout: 50ms } }
   - { hosts: [a.test], match: { path: /hurried }, to: moody, policy: { timeout: 50ms } }
   - { hosts: [a.test], match: { path: /tried }, to: moody, policy: { attemptTimeout: 50ms } }
   - { hosts: [a.test], match: { path: /stuck }, to: moody, policy: { idleTimeout: 50ms } }

@@ -2,6 +2,14 @@
 
 import { once } from "node:events";
 import net from "node:net";
+import tls from "node:tls";
+import type { Pair } from "../support/certificates.ts";
+
+/** Over TLS the connection is cut without a goodbye. */
+function reset(socket: net.Socket): void {
+  if (socket instanceof tls.TLSSocket) socket.destroy();
+  else socket.resetAndDestroy();
+}
 
 type Mood = (socket: net.Socket, request: string) => void;
 
@@ -27,12 +35,11 @@ const moods: Readonly<Record<string, Mood>> = {
     const dripping = setInterval(() => socket.write("4\r\ndrip\r\n"), 20);
     socket.once("close", () => clearInterval(dripping));
   },
-  "reset-at-once": (socket) => socket.resetAndDestroy(),
+  "reset-at-once": (socket) => reset(socket),
   "close-at-once": (socket) => socket.end(),
-  "reset-in-head": (socket) =>
-    socket.write("HTTP/1.1 200 OK\r\nX-", () => socket.resetAndDestroy()),
+  "reset-in-head": (socket) => socket.write("HTTP/1.1 200 OK\r\nX-", () => reset(socket)),
   "close-in-head": (socket) => socket.end("HTTP/1.1 200 OK\r\nX-"),
-  "reset-in-body": (socket) => socket.write(part, () => socket.resetAndDestroy()),
+  "reset-in-body": (socket) => socket.write(part, () => reset(socket)),
   "close-in-body": (socket) => socket.end(part),
   "close-in-chunk": (socket) =>
     socket.end("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\npart"),
@@ -48,7 +55,7 @@ const moods: Readonly<Record<string, Mood>> = {
       "HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
     ),
   switch: (socket) => socket.write(switching),
-  "switch-and-reset": (socket) => socket.write(switching, () => socket.resetAndDestroy()),
+  "switch-and-reset": (socket) => socket.write(switching, () => reset(socket)),
   "switch-and-end": (socket) => socket.end(switching),
 };
 
@@ -59,17 +66,27 @@ const complete = new Set(["ok", "chunked", "unavailable"]);
 export class MoodyOrigin {
   private readonly server: net.Server;
   private readonly sockets = new Map<net.Socket, "idle" | "busy">();
+  private readonly raw = new Set<net.Socket>();
   /** Requests by the value of their `x-id`: whoever waits for one to arrive. */
   private readonly awaited = new Map<string, () => void>();
 
-  private constructor() {
-    this.server = net.createServer({ noDelay: true, allowHalfOpen: true }, (socket) =>
-      this.serve(socket),
-    );
+  private constructor(pair: Pair | null) {
+    const serve = (socket: net.Socket): void => this.serve(socket);
+    this.server =
+      pair === null
+        ? net.createServer({ noDelay: true, allowHalfOpen: true }, serve)
+        : tls.createServer({ ...pair, noDelay: true, allowHalfOpen: true }, serve);
+    this.server.on("tlsClientError", () => {});
+    // handshakes that never end are connections too
+    this.server.on("connection", (socket: net.Socket) => {
+      this.raw.add(socket);
+      socket.once("close", () => this.raw.delete(socket));
+    });
   }
 
-  static async start(): Promise<MoodyOrigin> {
-    const origin = new MoodyOrigin();
+  /** @param pair speak TLS with it */
+  static async start(pair: Pair | null = null): Promise<MoodyOrigin> {
+    const origin = new MoodyOrigin(pair);
     origin.server.listen(0, "127.0.0.1");
     await once(origin.server, "listening");
     return origin;
@@ -100,7 +117,7 @@ export class MoodyOrigin {
 
   /** Closes what is open, and goes on listening. */
   hangUp(): void {
-    for (const socket of this.sockets.keys()) socket.destroy();
+    for (const socket of [...this.sockets.keys(), ...this.raw]) socket.destroy();
   }
 
   async close(): Promise<void> {
