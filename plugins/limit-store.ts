@@ -93,7 +93,10 @@ function openLocal(host: Host): Opener {
 async function openRedis(options: LimitOptions, host: Host): Promise<Opener> {
   const address = host.stores.redis;
   if (address === null) throw new Error("store: redis needs stores.redis in the configuration");
-  const { redisLimit, releaseRedis, shareRedis } = await import("./redis-store.ts");
+  const [{ redisLimit }, { releaseRedis, shareRedis }] = await Promise.all([
+    import("./redis-limits.ts"),
+    import("./redis-store.ts"),
+  ]);
   const store = shareRedis(address, host);
   await store.settled(firstAnswerMs);
   return {

@@ -1,18 +1,22 @@
-/** Limits kept in Redis, single or a cluster: one connection per worker, decisions in time, and a pause for a store that is away. */
+/** Redis, single or a cluster: one connection per worker, answers in time, and a pause for a store that is away. */
 
 import { setTimeout as delay } from "node:timers/promises";
 import { Cluster, Redis } from "ioredis";
-import { RateLimiterRedis, RateLimiterRes } from "rate-limiter-flexible";
 import { storeScripts } from "./redis-scripts.ts";
-import type { Host, LimitDecision, LimiterSpec } from "../proxy/pipeline/plugin.ts";
+import type { Host } from "../proxy/pipeline/plugin.ts";
 
 /** A decision takes at most 20 ms; what is left of it is for the event loop. */
 const answerWithinMs = 15;
 /** After a failure the store is asked again by one probe at a time: first after this long, then after twice as long. */
 const firstPauseMs = 100;
 const longestPauseMs = 2000;
+/** A store that answered for less than this has not recovered: the pauses go on growing. */
+const steadyMs = 5000;
 /** A probe may take longer than a decision: nobody waits for it. But an answer this slow is none. */
 const probeWithinMs = 1000;
+
+/** After so many probes without any answer the connections are made anew: a path that is dead does not say so. */
+const silentProbes = 2;
 
 /** A URL, or those of some nodes of a cluster. */
 export type RedisAddress = string | readonly string[];
@@ -26,6 +30,8 @@ export class RedisStore {
   private readonly isCluster: boolean;
   private isUp: boolean | null = null;
   private failures = 0;
+  private upSinceMs = 0;
+  private silence = 0;
   private probe: NodeJS.Timeout | null = null;
   private isClosed = false;
 
@@ -53,10 +59,21 @@ export class RedisStore {
     while (this.isUp === null && !this.isClosed && performance.now() < endMs) await delay(5);
   }
 
-  /** Runs one of our scripts. Null: no answer in time. Never rejects. */
-  run(command: string, args: readonly (string | number)[]): Promise<unknown> {
+  /** The four numbers of one of our scripts. Null: no answer in time, or another one. Never rejects. */
+  run(command: string, args: readonly (string | number)[]): Promise<readonly number[] | null> {
+    return this.inTime(() => this.script(command, args));
+  }
+
+  private async script(
+    command: string,
+    args: readonly (string | number)[],
+  ): Promise<readonly number[]> {
     const call = (this.client as unknown as Record<string, Command>)[command]!;
-    return this.inTime(() => call.apply(this.client, [...args]));
+    const answer = await call.apply(this.client, [...args]);
+    const numbers = Array.isArray(answer) ? answer.map(Number) : [];
+    if (numbers.length !== 4 || numbers.some((one) => !Number.isFinite(one)))
+      throw new Error("its answer is none of a script");
+    return numbers;
   }
 
   /** Null: no answer in time. Never rejects. */
@@ -92,9 +109,9 @@ export class RedisStore {
   }
 
   private sawUp(): void {
-    this.failures = 0;
     if (this.isClosed || this.isUp === true) return;
     this.isUp = true;
+    this.upSinceMs = performance.now();
     this.host.storeUp("redis", true);
     this.host.log.info("the redis store answers");
   }
@@ -102,6 +119,7 @@ export class RedisStore {
   private sawDown(reason: string): void {
     if (this.isClosed) return;
     if (this.isUp !== false) {
+      if (this.isUp === true && performance.now() - this.upSinceMs > steadyMs) this.failures = 0;
       this.isUp = false;
       this.host.storeUp("redis", false);
       this.host.log.warn("the redis store is away", { reason });
@@ -125,15 +143,33 @@ export class RedisStore {
       if (reason === null) this.sawUp();
       else this.sawDown(reason);
     };
-    const deadline = setTimeout(() => settle("no answer to a probe"), probeWithinMs).unref();
+    const deadline = setTimeout(() => {
+      this.heardNothing();
+      settle("no answer to a probe");
+    }, probeWithinMs).unref();
     this.probe = deadline;
-    const { command } = storeScripts.gcra;
-    const call = (this.client as unknown as Record<string, Command>)[command]!;
+    const key = `weft:probe:${Math.floor(this.host.random() * 1e6)}`;
     const sentMs = performance.now();
-    call.call(this.client, `weft:probe:${Math.floor(this.host.random() * 1e6)}`, 1, 2, 1, 1).then(
-      () => settle(performance.now() - sentMs > probeWithinMs / 4 ? "a slow probe" : null),
-      (error: unknown) => settle(reasonOf(error)),
+    this.script(storeScripts.gcra.command, [key, 1, 2, 1, 1]).then(
+      () => {
+        this.silence = 0;
+        settle(performance.now() - sentMs > probeWithinMs / 4 ? "a slow probe" : null);
+      },
+      (error: unknown) => {
+        if (isOver) return;
+        if (error instanceof Error && error.name === "ReplyError") this.silence = 0;
+        else this.heardNothing();
+        settle(reasonOf(error));
+      },
     );
+  }
+
+  private heardNothing(): void {
+    // one that connects already is left to it, up to its own time limit
+    const { status } = this.client;
+    if (++this.silence < silentProbes || (status !== "ready" && status !== "connect")) return;
+    this.silence = 0;
+    this.client.disconnect(true);
   }
 }
 
@@ -190,125 +226,4 @@ export function releaseRedis(address: RedisAddress): void {
   if (entry === undefined || --entry.users > 0) return;
   stores.delete(key);
   entry.store.close();
-}
-
-/** One limit in Redis. */
-export interface RedisLimit {
-  /** False: {@link take} would have no answer. */
-  readonly answers: boolean;
-  /**
-   * Null: the store made no decision.
-   * @param force takes the cost though it is not there
-   * @param endsInMs `count` only: when the period of the key is over
-   */
-  take(
-    key: string,
-    cost: number,
-    force?: boolean,
-    endsInMs?: number,
-  ): Promise<LimitDecision | null>;
-}
-
-export function redisLimit(store: RedisStore, spec: LimiterSpec): RedisLimit {
-  const { algorithm } = spec;
-  return algorithm === "fixed-window" || algorithm === "count"
-    ? new WindowLimit(store, spec)
-    : new ScriptLimit(store, spec, storeScripts[algorithm].command);
-}
-
-/** What no library has: GCRA, and sliding windows that never let more through than the limit. */
-class ScriptLimit implements RedisLimit {
-  private readonly store: RedisStore;
-  private readonly spec: LimiterSpec;
-  private readonly command: string;
-  private readonly prefix: string;
-  private readonly points: number;
-  private readonly ms: number;
-
-  constructor(store: RedisStore, spec: LimiterSpec, command: string) {
-    const isGcra = spec.algorithm === "gcra";
-    this.store = store;
-    this.spec = spec;
-    this.command = command;
-    this.prefix = `weft:${spec.algorithm}:${spec.windowMs}:${spec.id}:`;
-    this.points = isGcra ? (spec.burst ?? spec.limit) : spec.limit;
-    this.ms = isGcra ? spec.windowMs / spec.limit : spec.windowMs;
-  }
-
-  get answers(): boolean {
-    return this.store.answers;
-  }
-
-  async take(key: string, cost: number, force = false): Promise<LimitDecision | null> {
-    const args = [this.prefix + key, cost, this.points, Math.ceil(this.ms * 1000) / 1000];
-    const answer = await this.store.run(this.command, [...args, force ? 1 : 0]);
-    if (!Array.isArray(answer)) return null;
-    const [allowed, remaining, resetMs, retryAfterMs] = answer.map(Number);
-    return {
-      allowed: allowed === 1,
-      limit: this.spec.limit,
-      remaining: remaining!,
-      resetMs: Math.max(0, resetMs!),
-      retryAfterMs: Math.max(0, retryAfterMs!),
-    };
-  }
-}
-
-/** Fixed windows and quotas: rate-limiter-flexible's counter, one round trip a decision. */
-class WindowLimit implements RedisLimit {
-  private readonly store: RedisStore;
-  private readonly limit: number;
-  private readonly windowMs: number;
-  private readonly counter: RateLimiterRedis;
-
-  constructor(store: RedisStore, spec: LimiterSpec) {
-    this.store = store;
-    this.limit = spec.limit;
-    this.windowMs = spec.windowMs;
-    this.counter = new RateLimiterRedis({
-      storeClient: store.client,
-      keyPrefix: `weft:${spec.algorithm}:${spec.windowMs}:${spec.id}`,
-      points: spec.limit,
-      duration: Math.ceil(spec.windowMs / 1000),
-    });
-  }
-
-  get answers(): boolean {
-    return this.store.answers;
-  }
-
-  async take(
-    key: string,
-    cost: number,
-    force = false,
-    endsInMs = this.windowMs,
-  ): Promise<LimitDecision | null> {
-    const points = Math.ceil(cost);
-    const period = { customDuration: Math.max(1, Math.ceil(endsInMs / 1000)) };
-    const { counter, limit } = this;
-    const result = await this.store.inTime(() =>
-      force
-        ? counter.penalty(key, points, period)
-        : counter.consume(key, points, period).catch(refused),
-    );
-    if (result === null) return null;
-    const allowed = force || result.consumedPoints <= limit;
-    // the counter has counted what it refused: that is given back, beside the exchange
-    if (!allowed) counter.reward(key, points).catch(() => {});
-    const taken = allowed ? result.consumedPoints : result.consumedPoints - points;
-    const resetMs = Math.max(0, result.msBeforeNext);
-    return {
-      allowed,
-      limit,
-      remaining: Math.max(0, limit - taken),
-      resetMs,
-      retryAfterMs: allowed ? 0 : resetMs,
-    };
-  }
-}
-
-/** A refusal is a result; anything else is a store that failed. */
-function refused(reason: unknown): RateLimiterRes {
-  if (reason instanceof RateLimiterRes) return reason;
-  throw reason;
 }

@@ -6,96 +6,18 @@ import fs from "node:fs";
 import net from "node:net";
 import os from "node:os";
 import path from "node:path";
-import type { AddressInfo } from "node:net";
 import { after, before, test } from "node:test";
 import { eventually } from "../support/eventually.ts";
+import { FaultSocket } from "../support/fault-socket.ts";
 import { Gateway } from "../support/gateway.ts";
 import { answering, ok, Origin } from "../support/origin.ts";
 import { RedisServer, redisMissing } from "../support/redis.ts";
 
 const settings = { skip: redisMissing };
 
-/** Stands between weft and Redis, and lets bytes through, late, or not at all. */
-class Between {
-  private readonly server: net.Server;
-  private readonly pairs: [net.Socket, net.Socket][] = [];
-  private readonly timers = new Set<NodeJS.Timeout>();
-  private isHeld = false;
-  private lateMs = 0;
-  /** Connections made, bytes sent to Redis, and answers given back. */
-  connections = 0;
-  bytesIn = 0;
-  answers = 0;
-
-  private constructor(to: number) {
-    this.server = net.createServer((socket) => {
-      const onward = net.connect(to, "127.0.0.1");
-      this.pairs.push([socket, onward]);
-      for (const one of [socket, onward]) one.on("error", () => one.destroy());
-      socket.on("close", () => onward.destroy());
-      onward.on("close", () => socket.destroy());
-      this.connections++;
-      socket.on("data", (chunk: Buffer) => {
-        this.bytesIn += chunk.length;
-        onward.write(chunk);
-      });
-      onward.on("data", (chunk: Buffer) => this.answer(socket, chunk));
-      if (this.isHeld) onward.pause();
-    });
-  }
-
-  static async start(to: number): Promise<Between> {
-    const between = new Between(to);
-    between.server.listen(0, "127.0.0.1");
-    await once(between.server, "listening");
-    return between;
-  }
-
-  get port(): number {
-    return (this.server.address() as AddressInfo).port;
-  }
-
-  /** Answers arrive no more, though the connection stands. */
-  hold(): void {
-    this.isHeld = true;
-    for (const [, onward] of this.pairs) onward.pause();
-  }
-
-  /** Every answer arrives so many milliseconds late. */
-  slow(lateMs: number): void {
-    this.lateMs = lateMs;
-  }
-
-  /** As if nothing had been; late answers stay late. */
-  release(): void {
-    this.isHeld = false;
-    this.lateMs = 0;
-    for (const [, onward] of this.pairs) onward.resume();
-  }
-
-  private answer(socket: net.Socket, chunk: Buffer): void {
-    const give = (): void => {
-      this.answers++;
-      socket.write(chunk);
-    };
-    if (this.lateMs === 0) return give();
-    const timer = setTimeout(() => {
-      this.timers.delete(timer);
-      give();
-    }, this.lateMs);
-    this.timers.add(timer);
-  }
-
-  close(): void {
-    for (const timer of this.timers) clearTimeout(timer);
-    for (const [socket] of this.pairs) socket.destroy();
-    this.server.close();
-  }
-}
-
 let folder = "";
 let redis: RedisServer;
-let between: Between;
+let between: FaultSocket;
 let origin: Origin;
 let gateway: Gateway;
 before(async () => {
@@ -105,7 +27,7 @@ before(async () => {
   const loading = ["--key-load-delay", "3000", "--loading-process-events-interval-bytes", "1024"];
   const settings = ["--dir", folder, "--enable-debug-command", "yes", ...loading];
   redis = await RedisServer.start(undefined, settings);
-  between = await Between.start(redis.port);
+  between = await FaultSocket.start(redis.port);
   origin = await Origin.start(answering(() => ok("fine")));
   gateway = await Gateway.start({
     config: ({ port, admin }) => `
@@ -195,9 +117,9 @@ test("Redis is stopped: a decision waits a moment, not for ever", settings, asyn
 });
 
 test("Redis is behind a connection that swallows answers: the same", settings, async () => {
-  between.hold();
+  between.set("hold");
   await isBridged();
-  between.release();
+  between.set("pass");
   await isRestored();
 });
 
@@ -205,7 +127,7 @@ test(
   "Redis answers five seconds late: nobody waits for it, and nothing heaps up",
   settings,
   async () => {
-    between.slow(5000);
+    between.set({ lateMs: 5000 });
     await isUp(false);
     const { bytesIn, answers } = between;
     const many = await Promise.all(Array.from({ length: 500 }, () => get("/local")));
@@ -214,7 +136,7 @@ test(
     // what came back meanwhile was asked before; and only a probe at a time was sent, not 500 decisions
     assert.ok(between.answers - answers < 10, `${between.answers - answers} answers`);
     assert.ok(between.bytesIn - bytesIn < 10_000, `${between.bytesIn - bytesIn} bytes sent`);
-    between.release();
+    between.set("pass");
     await isRestored();
   },
 );

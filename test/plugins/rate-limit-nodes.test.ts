@@ -42,6 +42,40 @@ test("a cluster of three counts exactly, each caller on a node", settings, async
 });
 
 test(
+  "keys that move to another node meanwhile are found there, counts and all",
+  settings,
+  async (t) => {
+    const options = { store: "redis", limit: "2/day", onStoreError: "closed", name: "moved" };
+    const kit = await createKit([{ use: "rate-limit", options }], { redis: cluster.urls });
+    t.after(() => kit.close());
+    await eventually("the cluster", () => kit.storesUp.get("redis"));
+    const callers = Array.from({ length: 60 }, (_, i) => `203.0.113.${i}`);
+    const spend = async (client: string): Promise<void> => {
+      let passed = 0;
+      // 503: the store was away for a moment; what it had counted by then stays counted
+      await eventually(`${client} to be refused`, async () => {
+        const { status } = await kit.request({ client });
+        if (status === 200) passed++;
+        return status === 429;
+      });
+      assert.ok(passed <= 2);
+    };
+    await Promise.all(callers.map(spend));
+    let isMoving = true;
+    const moving = cluster.move(2000, 0, 1).finally(() => (isMoving = false));
+    let asked = 0;
+    while (isMoving) {
+      const { status } = await kit.request({ client: callers[asked++ % callers.length]! });
+      assert.notEqual(status, 200);
+    }
+    await moving;
+    await Promise.all(callers.map(spend));
+    const again = await Promise.all(callers.map((client) => kit.request({ client })));
+    assert.ok(again.every(({ status }) => status === 429 || status === 503));
+  },
+);
+
+test(
   "the local part decides while the cluster is frozen, or a node of it is dead",
   settings,
   async (t) => {

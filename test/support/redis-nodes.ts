@@ -60,6 +60,20 @@ export class RedisCluster {
     return this.nodes.map(({ url }) => url);
   }
 
+  /** Moves slots, with what is in them, from one node to another; resolves when they have moved. */
+  async move(slots: number, from: number, to: number): Promise<void> {
+    const ids = await Promise.all(
+      [from, to].map((i) =>
+        run("redis-cli", ["-p", String(this.nodes[i]!.port), "cluster", "myid"]),
+      ),
+    );
+    const [source, target] = ids.map(({ stdout }) => stdout.trim());
+    const moving = ["--cluster-from", source!, "--cluster-to", target!];
+    const count = ["--cluster-slots", String(slots), "--cluster-yes"];
+    const address = `127.0.0.1:${this.nodes[from]!.port}`;
+    await run("redis-cli", ["--cluster", "reshard", address, ...moving, ...count]);
+  }
+
   pause(): void {
     for (const node of this.nodes) node.pause();
   }
