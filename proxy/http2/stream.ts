@@ -12,6 +12,9 @@ const WINDOW_UPDATE = typeWith(FrameType.windowUpdate, 0);
 
 const NOTHING = Buffer.alloc(0);
 
+/** Who opens windows by less than so many bytes has not earned the right to go on with it (CVE-2019-9511). */
+const DRIBBLE = 256;
+
 /** What both ends of a stream have in common. The subclass knows who reads it. */
 export abstract class Http2Stream {
   readonly id: number;
@@ -200,7 +203,8 @@ export abstract class Http2Stream {
     this.sendWindow -= end - start;
     connection.sendWindow -= end - start;
     connection.output.data(this.id, chunk, start, end, connection.peerFrameBytes, typeAndFlags);
-    connection.guard.earn(updatesFor(end - start));
+    if (end === chunk.length || end - start >= DRIBBLE)
+      connection.guard.earn(updatesFor(end - start));
   }
 
   private finish(trailers: string): void {

@@ -84,6 +84,25 @@ test("a flood of DATA frames of nothing but padding is ENHANCE_YOUR_CALM", async
   await client.connectionError(enhanceYourCalm);
 });
 
+test("CVE-2019-9511: a window that is opened by single bytes is ENHANCE_YOUR_CALM", async () => {
+  using client = await serving.connect({ settings: [[4, 0]] });
+  client.send(client.get(1));
+  assert.equal(await client.status(1), 200);
+  client.send(repeat(3000, frame(windowUpdate, 0, 1, uint32(1))));
+  await client.connectionError(enhanceYourCalm);
+});
+
+test("a window that is opened by small pieces of a sensible size is none", async () => {
+  using client = await serving.connect({ settings: [[4, 0]] });
+  client.grant(0, 1_000_000);
+  for (const id of [1, 3, 5, 7, 9]) {
+    client.send(client.get(id));
+    assert.equal(await client.status(id), 200);
+    client.send(repeat(334, frame(windowUpdate, 0, id, uint32(300))));
+    assert.equal((await client.body(id)).length, 100_000);
+  }
+});
+
 test("CVE-2019-9518: a flood of empty DATA frames is ENHANCE_YOUR_CALM", async () => {
   using client = await serving.connect();
   client.send(client.open(1), repeat(3000, frame(data, 0, 1)));
