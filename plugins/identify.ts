@@ -4,11 +4,14 @@ import { FieldName, isFieldValue } from "../proxy/http/fields.ts";
 import type { Consumer, Ctx, RequestHead } from "../proxy/pipeline/plugin.ts";
 
 const consumerField = new FieldName("x-weft-consumer");
+const fieldValues = new WeakMap<Consumer, string>();
 
 /** Sets `ctx.consumer` and the field `x-weft-consumer` of the request that goes to the service. */
 export function identify(req: RequestHead, ctx: Ctx, consumer: Consumer): void {
+  let value = fieldValues.get(consumer);
+  if (value === undefined) fieldValues.set(consumer, (value = toFieldValue(consumer.name)));
   ctx.consumer = consumer;
-  req.headers.set(consumerField, toFieldValue(consumer.name));
+  req.headers.set(consumerField, value);
 }
 
 /** A text as a field value: percent-encoded when it has characters that cannot go on the wire. */

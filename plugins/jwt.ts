@@ -146,14 +146,18 @@ export default definePlugin({
       request(req, ctx) {
         // a caller must not say itself what only a token may say
         for (const name of forwardFields) req.headers.delete(name);
-        const token = readToken(req, field.lower, options.cookie);
-        if (token === undefined) return options.optional ? undefined : missing;
         issuers.keepFresh();
         if (issuers.version !== cachedVersion) {
           cachedVersion = issuers.version;
           cache.clear();
           forged.clear();
         }
+        const value = req.headers.get(field);
+        // no text but a token that was verified is a name in the cache
+        const shown = value?.startsWith("Bearer ") === true ? cache.get(value.slice(7)) : undefined;
+        if (shown !== undefined) return accept(req, ctx, shown);
+        const token = readToken(req, value, field.lower, options.cookie);
+        if (token === undefined) return options.optional ? undefined : missing;
         const known = cache.get(token);
         if (known !== undefined && host.wallNow() < known.untilMs) return accept(req, ctx, known);
         return forged.get(token) ?? verify(req, ctx, token);
@@ -167,10 +171,10 @@ export default definePlugin({
 
 function readToken(
   req: RequestHead,
+  value: string | undefined,
   header: string,
   cookie: string | undefined,
 ): string | undefined {
-  const value = req.headers.get(header);
   if (value !== undefined) {
     const bearer = /^bearer +(\S+)$/i.exec(value);
     if (bearer !== null) return bearer[1];

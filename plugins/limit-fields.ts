@@ -14,6 +14,10 @@ const xReset = new FieldName("x-ratelimit-reset");
 export class LimitFields {
   private readonly name: string;
   private readonly hasOlder: boolean;
+  /** Of the last answer: most have the same. */
+  private limit = 0;
+  private windowSeconds = 0;
+  private policy = "";
 
   /** @param hasOlder also write x-ratelimit-limit, -remaining and -reset */
   constructor(name: string, hasOlder: boolean) {
@@ -28,7 +32,12 @@ export class LimitFields {
   write(headers: Fields, limit: number, windowSeconds: number, decision: LimitDecision): void {
     const untilMs = decision.allowed ? decision.resetMs : decision.retryAfterMs;
     const seconds = Math.max(decision.allowed ? 0 : 1, Math.ceil(untilMs / 1000));
-    addItem(headers, policyField, `"${this.name}";q=${limit};w=${windowSeconds}`);
+    if (limit !== this.limit || windowSeconds !== this.windowSeconds) {
+      this.limit = limit;
+      this.windowSeconds = windowSeconds;
+      this.policy = `"${this.name}";q=${limit};w=${windowSeconds}`;
+    }
+    addItem(headers, policyField, this.policy);
     addItem(headers, limitField, `"${this.name}";r=${decision.remaining};t=${seconds}`);
     if (!this.hasOlder) return;
     headers.set(xLimit, String(limit));
@@ -40,7 +49,8 @@ export class LimitFields {
 /** Adds an item to a list that is one line. */
 export function addItem(headers: Fields, field: FieldName, item: string): void {
   const before = headers.get(field);
-  headers.set(field, before === undefined ? item : `${before}, ${item}`);
+  if (before === undefined) headers.append(field, item);
+  else headers.set(field, `${before}, ${item}`);
 }
 
 /**

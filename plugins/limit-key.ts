@@ -5,7 +5,7 @@ import { z } from "zod";
 import { Claims } from "../proxy/pipeline/plugin.ts";
 import { readClaim } from "./jwt-claims.ts";
 import { fieldNameOption } from "./options.ts";
-import type { Ctx, Host, RequestHead } from "../proxy/pipeline/plugin.ts";
+import type { Consumer, Ctx, Host, RequestHead } from "../proxy/pipeline/plugin.ts";
 
 /** `client`, `consumer`, `route`, `{ header: x }`, `{ claim: sub }` or `{ cel: "..." }`. */
 export const byOption = z.union(
@@ -27,7 +27,7 @@ export async function toKeyOf(by: By, host: Host): Promise<KeyOf> {
   if (by === "client") return (_req, ctx) => clientKey(ctx.client.address);
   if (by === "route") return () => "route";
   if (by === "consumer")
-    return (_req, ctx) => (ctx.consumer === null ? undefined : shortKey("u:", ctx.consumer.name));
+    return (_req, ctx) => (ctx.consumer === null ? undefined : consumerKey(ctx.consumer));
   if ("header" in by) {
     const field = host.header(by.header);
     return (req) => textKey("h:", req.headers.get(field));
@@ -98,6 +98,14 @@ function textKey(kind: string, value: unknown): string | undefined {
     default:
       return undefined;
   }
+}
+
+const consumerKeys = new WeakMap<Consumer, string>();
+
+function consumerKey(consumer: Consumer): string {
+  let key = consumerKeys.get(consumer);
+  if (key === undefined) consumerKeys.set(consumer, (key = shortKey("u:", consumer.name)));
+  return key;
 }
 
 /** Long values, which a stranger may send, are hashed. */

@@ -216,7 +216,8 @@ export class Exchange extends Timed implements PipelineExchange, RequestSink {
   detail = "";
 
   private clientView: Client | null = null;
-  private slots: Map<Slot<unknown>, unknown> | null = null;
+  /** Slot, value, slot, value: there are too few for a `Map`. */
+  private slots: unknown[] | null = null;
   private controller: AbortController | null = null;
 
   constructor(env: ServeEnv, downstream: Downstream, conn: ConnectionInfo, req: RequestHead) {
@@ -294,12 +295,22 @@ export class Exchange extends Timed implements PipelineExchange, RequestSink {
   }
 
   get<T>(slot: Slot<T>): T | undefined {
-    return this.slots?.get(slot) as T | undefined;
+    const { slots } = this;
+    for (let i = 0; slots !== null && i < slots.length; i += 2)
+      if (slots[i] === slot) return slots[i + 1] as T;
+    return undefined;
   }
 
   set<T>(slot: Slot<T>, value: T): void {
-    this.slots ??= new Map();
-    this.slots.set(slot, value);
+    const { slots } = this;
+    if (slots === null) {
+      this.slots = [slot, value];
+      return;
+    }
+    let at = 0;
+    while (at < slots.length && slots[at] !== slot) at += 2;
+    slots[at] = slot;
+    slots[at + 1] = value;
   }
 
   again(change: (headers: Fields) => void, limitBytes: number): Promise<OtherAnswer | null> {

@@ -147,7 +147,7 @@ export class Fields {
   }
 
   delete(name: string | FieldName): void {
-    const { lower } = writable(name, "");
+    const { lower } = name instanceof FieldName && !name.isFraming ? name : writable(name, "");
     this.forget(lower);
     this.edits!.push({ lower, name: null, value: "", replaces: true });
   }
@@ -216,9 +216,15 @@ export class Fields {
 
   /** Drops earlier edits of this name. */
   private forget(lower: string): void {
-    if (this.edits === null) this.edits = [];
-    else if (this.edits.some((edit) => edit.lower === lower))
-      this.edits = this.edits.filter((edit) => edit.lower !== lower);
+    if (this.edits === null) {
+      this.edits = [];
+      return;
+    }
+    for (const edit of this.edits) {
+      if (edit.lower !== lower) continue;
+      this.edits = this.edits.filter((other) => other.lower !== lower);
+      return;
+    }
   }
 }
 

@@ -8,7 +8,7 @@ import {
   type LimitRule,
 } from "../../policies/limit.ts";
 import type { LimiterSpec, SharedLimiter } from "../pipeline/plugin.ts";
-import { SeededHash } from "./shared-hash.ts";
+import { SeededHash, type HashStart } from "./shared-hash.ts";
 import { lock, unlock } from "./shared-lock.ts";
 
 /** Keys that share a lock, and places where a key can be. */
@@ -30,6 +30,8 @@ export function limitTableBytes(sets: number): number {
 export interface OwnedRule extends LimitRule {
   /** Default 0. */
   readonly owner?: number;
+  /** What all its keys begin with, by {@link LimitTable.start}; default: nothing. */
+  readonly start?: HashStart;
 }
 
 /**
@@ -69,6 +71,11 @@ export class LimitTable {
     return this.expiry.reduce((sum, at) => (at > nowMs ? sum + 1 : sum), 0);
   }
 
+  /** Hashes once what many keys begin with. */
+  start(prefix: string): HashStart {
+    return this.hash.start(prefix);
+  }
+
   /** A number for a text, the same in every thread. */
   numberOf(text: string): number {
     this.hash.hash(text);
@@ -78,7 +85,7 @@ export class LimitTable {
   /** @param nowMs the process's clock: see `SharedState.now` */
   take(rule: OwnedRule, key: string, cost: number, nowMs: number, force = false): LimitDecision {
     const { hash } = this;
-    hash.hash(key);
+    hash.hash(key, rule.start);
     const { a, b } = hash;
     const set = (a >>> 0) % this.sets;
     lock(this.locks, set);
@@ -156,7 +163,6 @@ export class LimitTable {
 export class TableLimiter implements SharedLimiter {
   private readonly table: LimitTable;
   private readonly rule: OwnedRule;
-  private readonly prefix: string;
   private readonly now: () => number;
 
   /** Throws a RangeError when the spec makes no sense: it comes from a validated configuration. */
@@ -172,8 +178,9 @@ export class TableLimiter implements SharedLimiter {
     }
     const { id, algorithm, limit, windowMs } = spec;
     this.table = table;
-    this.prefix = `${algorithm}\0${windowMs}\0${id}\0`;
-    this.rule = { algorithm, limit, windowMs, burst, owner: table.numberOf(this.prefix) };
+    const prefix = `${algorithm}\0${windowMs}\0${id}\0`;
+    const [owner, start] = [table.numberOf(prefix), table.start(prefix)];
+    this.rule = { algorithm, limit, windowMs, burst, owner, start };
     this.now = now;
   }
 

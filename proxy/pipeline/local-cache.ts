@@ -2,12 +2,21 @@
 
 import type { LocalCache } from "./plugin.ts";
 
+/** A text that may be kept: one that was cut out of a head would keep the whole head. */
+export function toOwnText(text: string): string {
+  return ` ${text}`.slice(1);
+}
+
 interface Entry<V> {
+  readonly key: string;
   readonly value: V;
   readonly expiresMs: number;
 }
 
-/** Least recently used out first; a `Map` keeps the order. */
+/**
+ * Least recently used out first; a `Map` keeps the order. While it is not half full nothing is put in order: half as
+ * many entries as it may have come before the first goes, and whoever is used meanwhile is moved.
+ */
 export class BoundedCache<V> implements LocalCache<V> {
   private readonly entries = new Map<string, Entry<V>>();
   private readonly max: number;
@@ -31,16 +40,22 @@ export class BoundedCache<V> implements LocalCache<V> {
   get(key: string): V | undefined {
     const entry = this.entries.get(key);
     if (entry === undefined) return undefined;
-    this.entries.delete(key);
-    if (entry.expiresMs <= this.now()) return undefined;
-    this.entries.set(key, entry);
+    if (entry.expiresMs <= this.now()) {
+      this.entries.delete(key);
+      return undefined;
+    }
+    if (this.entries.size * 2 >= this.max) {
+      this.entries.delete(key);
+      this.entries.set(entry.key, entry);
+    }
     return entry.value;
   }
 
   set(key: string, value: V, ttlMs: number = this.ttlMs): void {
     this.entries.delete(key);
     if (this.entries.size >= this.max) this.entries.delete(this.entries.keys().next().value!);
-    this.entries.set(key, { value, expiresMs: this.now() + ttlMs });
+    const own = toOwnText(key);
+    this.entries.set(own, { key: own, value, expiresMs: this.now() + ttlMs });
   }
 
   delete(key: string): void {

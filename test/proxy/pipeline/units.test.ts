@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import fc from "fast-check";
 import { BoundedCache } from "../../../proxy/pipeline/local-cache.ts";
 import { toBytes, toDurationMs, toRate } from "../../../proxy/pipeline/units.ts";
 import { parseDuration, parseRate, parseSize } from "../../../control/units.ts";
@@ -31,4 +32,27 @@ test("a bounded cache forgets the least recently used, and what has expired", ()
   nowMs = 100;
   assert.equal(cache.get("a"), undefined);
   assert.equal(cache.size, 0);
+});
+
+test("a bounded cache keeps whoever was used among the last half of what it holds", () => {
+  const max = 16;
+  fc.assert(
+    fc.property(fc.array(fc.tuple(fc.boolean(), fc.nat(40)), { maxLength: 200 }), (steps) => {
+      const cache = new BoundedCache<number>({ max }, () => 0);
+      const insertions = new Map<number, number>();
+      let count = 0;
+      for (const [isSet, key] of steps) {
+        if (isSet) {
+          cache.set(`key ${key}`, key);
+          count++;
+        }
+        const found = cache.get(`key ${key}`);
+        if (found !== undefined) assert.equal(found, key);
+        const last = insertions.get(key);
+        if (last !== undefined && count - last < max / 2) assert.equal(found, key);
+        if (found !== undefined) insertions.set(key, count);
+        assert.ok(cache.size <= max);
+      }
+    }),
+  );
 });
