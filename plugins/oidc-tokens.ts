@@ -1,23 +1,20 @@
-/** Makes sessions of a provider's tokens, and renews them, once for all requests that need it. */
+/** Makes sessions of a provider's tokens, and renews them. */
 
 import { readClaim } from "./jwt-claims.ts";
 import { TokenError, verifyToken } from "./jwt-verify.ts";
 import { GrantRefused, IssuerAway } from "./oidc-issuer.ts";
+import { Renewals } from "./oidc-renewals.ts";
 import type { ClaimSet } from "./jwt-claims.ts";
 import type { TokenKeys } from "./jwt-sources.ts";
 import type { TokenRules } from "./jwt-verify.ts";
 import type { Issuer, TokenSet } from "./oidc-issuer.ts";
 import type { Session, ShownSession } from "./oidc-session.ts";
-import type { Host, LocalCache } from "../proxy/pipeline/plugin.ts";
+import type { Host } from "../proxy/pipeline/plugin.ts";
 
 /** Tokens are renewed this long before they run out, so that a provider that is away for a moment is not missed. */
 const renewAheadMs = 30_000;
 /** For a provider that does not say how long its tokens live. */
 const defaultLifeMs = 3_600_000;
-/** How long a renewed session stands in for the cookie before it. */
-const renewedMs = 60_000;
-/** A failed renewal is not tried again for so long. */
-const pauseMs = 5000;
 
 const algorithms = "RS256 PS256 ES256 EdDSA Ed25519 RS384 RS512 ES384 ES512".split(" ");
 /** Only for the protocol. */
@@ -40,8 +37,7 @@ export class SessionMaker {
   private readonly host: Host;
   private readonly options: SessionMakerOptions;
   private readonly rules: TokenRules;
-  private readonly running = new Map<string, Promise<Renewal>>();
-  private readonly renewed: LocalCache<Renewal>;
+  private readonly renewals: Renewals;
 
   constructor(
     { issuer, keys, host }: { issuer: Issuer; keys: TokenKeys; host: Host },
@@ -51,7 +47,7 @@ export class SessionMaker {
     this.keys = keys;
     this.host = host;
     this.options = options;
-    this.renewed = host.local("renewed", { max: 4096, ttlMs: renewedMs });
+    this.renewals = new Renewals(host, `${options.issuerUrl} ${options.clientId}`);
     this.rules = {
       algorithms,
       issuer: options.issuerUrl,
@@ -69,22 +65,14 @@ export class SessionMaker {
     return this.toSession(tokens, claims, null);
   }
 
-  /** At once when it was tried a moment ago. */
-  renew(shown: ShownSession): Renewal | Promise<Renewal> {
-    const { key, session } = shown;
-    const known = this.renewed.get(key);
-    if (known !== undefined) return known;
-    let running = this.running.get(key);
-    if (running === undefined) {
-      running = this.tryRenewal(session)
-        .then((renewal) => {
-          this.renewed.set(key, renewal, typeof renewal === "string" ? pauseMs : renewedMs);
-          return renewal;
-        })
-        .finally(() => this.running.delete(key));
-      this.running.set(key, running);
-    }
-    return running;
+  /** At once when it was tried a moment ago, by whatever worker. */
+  renew({ key, session }: ShownSession): Renewal | Promise<Renewal> {
+    const mayPass = this.host.wallNow() < session.tokensEndMs;
+    return this.renewals.renew(key, mayPass, () => this.tryRenewal(session));
+  }
+
+  close(): void {
+    this.renewals.close();
   }
 
   private async tryRenewal(before: Session): Promise<Renewal> {

@@ -257,6 +257,7 @@ export default definePlugin({
         for (const cookie of ctx.get(newCookies) ?? []) res.headers.append("set-cookie", cookie);
       },
       close() {
+        maker.close();
         keys.close();
       },
     };

@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { TestContext } from "node:test";
+import { eventually } from "../support/eventually.ts";
 import { IdentityProvider, clientId, clientSecret, logIn } from "../support/identity-provider.ts";
 import { createKit } from "../support/plugin-kit.ts";
-import type { KitAnswer, KitRequest, PluginKit } from "../support/plugin-kit.ts";
+import type { KitAnswer, KitOptions, KitRequest, PluginKit } from "../support/plugin-kit.ts";
 import type { Configuration } from "oidc-provider";
 
 const home = "http://example.com";
@@ -18,7 +19,12 @@ async function provide(t: TestContext, more: Configuration = {}): Promise<Identi
   return idp;
 }
 
-async function kitOf(t: TestContext, idp: { issuer: string }, options: object = {}) {
+async function kitOf(
+  t: TestContext,
+  idp: { issuer: string },
+  options: object = {},
+  more: KitOptions = {},
+) {
   const kit = await createKit(
     [
       {
@@ -26,7 +32,7 @@ async function kitOf(t: TestContext, idp: { issuer: string }, options: object = 
         options: { issuer: idp.issuer, clientId, clientSecret, secret, ...options },
       },
     ],
-    { consumers: [{ name: "alice", keys: [], plan: "gold", groups: ["staff"] }] },
+    { consumers: [{ name: "alice", keys: [], plan: "gold", groups: ["staff"] }], ...more },
   );
   kit.wallMs = Date.now();
   t.after(() => kit.close());
@@ -276,6 +282,42 @@ test("tokens are renewed once for all that ask, before they run out", async (t) 
   const next = await visitor.ask("/");
   assert.deepEqual([next.status, next.headers["set-cookie"]], [200, undefined]);
 });
+
+for (const [when, laterMs] of [
+  ["before they run out", 280_000],
+  ["after they ran out", 301_000],
+] as const) {
+  test(`two tabs on two workers renew tokens once, ${when}`, async (t) => {
+    // a refresh token that is used twice ends all that came of it
+    const idp = await provide(t, { ttl: { AccessToken: () => 300 } });
+    const one = await kitOf(t, idp);
+    const two = await kitOf(t, idp, {}, { sibling: one });
+    two.wallMs = one.wallMs;
+    const visitor = new Visitor(one);
+    await visitor.logIn();
+    for (const kit of [one, two]) kit.wallMs += laterMs;
+    idp.asked.length = 0;
+    const headers = { cookie: `weft-session=${visitor.jar.get("weft-session")!}`, accept: "*/*" };
+    const tabs = await Promise.all([one, two, two, one].map((kit) => kit.request({ headers })));
+    assert.deepEqual(
+      tabs.map(({ status }) => status),
+      [200, 200, 200, 200],
+    );
+    assert.equal(idp.asked.filter((asked) => asked === "POST /token").length, 1);
+    // whoever still has the old cookie gets the new one, from the other worker too
+    let late = await two.request({ headers });
+    await eventually("the news", async () => {
+      late = await two.request({ headers });
+      return setCookies(late).length > 0;
+    });
+    assert.equal(late.status, 200);
+    visitor.jar.set("weft-session", /=([^;]+)/.exec(setCookies(late)[0]!)![1]!);
+    for (const kit of [one, two]) kit.wallMs += 280_000;
+    // the session's refresh token is the last one that was given, and works
+    assert.equal((await visitor.ask("/", { headers: { accept: "*/*" } })).status, 200);
+    assert.equal(idp.asked.filter((asked) => asked === "POST /token").length, 2);
+  });
+}
 
 test("a session whose refresh token was withdrawn ends when its tokens do", async (t) => {
   const idp = await provide(t, { ttl: { AccessToken: () => 300 } });

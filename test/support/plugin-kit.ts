@@ -57,6 +57,8 @@ export interface KitOptions {
   readonly plans?: HostFacts["plans"];
   readonly redis?: string | readonly string[];
   readonly baseDir?: string;
+  /** Another worker thread's kit, whose shared memory this one has too. */
+  readonly sibling?: PluginKit;
   /** Answers requests that no plugin stopped. Default: 200 `ok`. */
   readonly upstream?: (seen: SeenRequest) => KitUpstream;
 }
@@ -118,10 +120,12 @@ export class PluginKit {
   readonly store: InstanceStore;
   chain: Chain | null = null;
   private readonly options: KitOptions;
-  private readonly shared = SharedState.create({ endpoints: 8, limits: 1024, threads: 1 });
+  private readonly shared: SharedState;
 
   constructor(options: KitOptions) {
     this.options = options;
+    this.shared =
+      options.sibling?.shared ?? SharedState.create({ endpoints: 8, limits: 1024, threads: 1 });
     this.store = new InstanceStore(this.source());
   }
 
