@@ -1,6 +1,7 @@
 /** Verifies one token against keys and rules, in words that can be shown to its bearer. */
 
 import { decodeProtectedHeader, errors, jwtVerify } from "jose";
+import { hasDoubleName } from "./json-names.ts";
 import { candidates } from "./jwt-keys.ts";
 import type { ClaimSet } from "./jwt-claims.ts";
 import type { VerifyKey } from "./jwt-keys.ts";
@@ -62,6 +63,8 @@ function readHeader(token: string): { alg: string; kid: string | null } {
   if (token.length > maxTokenChars) throw new TokenError("the token is too long");
   try {
     const { alg, kid } = decodeProtectedHeader(token);
+    // whoever reads the token behind us might take the other value (RFC 7519 section 4, RFC 7515 section 4)
+    if (token.split(".", 2).some(isDouble)) throw new TokenError("the token says a name twice");
     if (typeof alg !== "string") throw new TokenError("the token names no algorithm");
     return {
       alg: /^[\w-]{1,16}$/.test(alg) ? alg : "unknown",
@@ -71,6 +74,10 @@ function readHeader(token: string): { alg: string; kid: string | null } {
     if (error instanceof TokenError) throw error;
     throw new TokenError("the token cannot be read");
   }
+}
+
+function isDouble(part: string): boolean {
+  return hasDoubleName(Buffer.from(part, "base64url").toString("utf8"));
 }
 
 /** Null: another key may fit. */

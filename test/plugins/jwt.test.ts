@@ -4,7 +4,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, test } from "node:test";
-import { SignJWT } from "jose";
+import { CompactSign, SignJWT } from "jose";
 import type { JWTPayload } from "jose";
 import { Claims } from "../../proxy/pipeline/plugin.ts";
 import { createIssuerKey, signToken } from "../support/key-server.ts";
@@ -132,7 +132,17 @@ for (const [what, make, reason] of [
   [
     "one that names its algorithm twice",
     () => withHeader('{"alg":"RS256","alg":"none"}'),
-    /none is not allowed/,
+    /a name twice/,
+  ],
+  [
+    "a good one that names its subject twice",
+    (kit) => signText(`{"sub":"alice","role":"user",${rest(kit)},"sub":"root"}`),
+    /a name twice/,
+  ],
+  [
+    "a good one that names something twice, once with an escape, deep inside",
+    (kit) => signText(`{"sub":"alice",${rest(kit)},"x":[1,{"role":"a","r\\u006fle":"b"}]}`),
+    /a name twice/,
   ],
   ["an unsigned one", () => unsigned(), /none is not allowed/],
   [
@@ -158,6 +168,16 @@ for (const [what, make, reason] of [
     );
     assert.equal(answer.seen, null);
   });
+}
+
+const rest = (kit: PluginKit): string =>
+  JSON.stringify(good(kit)).slice(1, -1).replace('"sub":"alice",', "");
+
+/** Signed as it stands: libraries write each name once. */
+function signText(claims: string): Promise<string> {
+  return new CompactSign(Buffer.from(claims))
+    .setProtectedHeader({ alg: "RS256", kid: "rsa" })
+    .sign(rsa.privateKey);
 }
 
 function unsigned(): string {
