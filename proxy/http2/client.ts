@@ -364,7 +364,7 @@ export class ClientSession extends Timed implements TransportHandler, FrameSink 
       if (stream === undefined) return this.fail(ErrorCode.frameSizeError, why);
       stream.malformed(why, ErrorCode.frameSizeError);
     }
-    return this.counts("an endless row of PRIORITY");
+    return !this.dead && this.counts("an endless row of PRIORITY");
   }
 
   /** True until too many frames in a row bring nothing. */

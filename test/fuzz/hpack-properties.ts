@@ -5,6 +5,7 @@ import http2 from "node:http2";
 import { duplexPair, type Duplex } from "node:stream";
 import fc from "fast-check";
 import { clientPreface, FrameReader, readUint32 } from "../../proxy/http2/frames.ts";
+import { Line, nameOf } from "../../proxy/http2/field-names.ts";
 import { HpackDecoder } from "../../proxy/http2/hpack-decoder.ts";
 import { HpackEncoder } from "../../proxy/http2/hpack-encoder.ts";
 import { block, frame, uint32 } from "../proxy/http2/frame-client.ts";
@@ -193,6 +194,8 @@ const encodedThere = fc.asyncProperty(
   },
 );
 
+const isValid = ([n, v]: Pair): boolean => new Line(nameOf(n), v).fault === null;
+
 /** Instructions of HPACK, right and wrong, and bytes. */
 const instruction = fc.oneof(
   { weight: 3, arbitrary: fc.integer({ min: 0x80, max: 0xff }).map((n) => Buffer.from([n])) },
@@ -237,7 +240,9 @@ const judged = fc.asyncProperty(
     const refusedAt = here.indexOf(null);
     const { taken, isRefused } = await readByNode(blocks);
     assert.equal(isRefused, refusedAt !== -1, `block ${refusedAt}`);
-    for (const [id, list] of taken) assert.deepEqual(here[(id - 1) / 2], list);
+    // nghttp2 leaves out single fields with characters that no field may have
+    for (const [id, list] of taken)
+      assert.deepEqual(here[(id - 1) / 2]!.filter(isValid), list.filter(isValid));
   },
 );
 

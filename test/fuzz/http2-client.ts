@@ -8,7 +8,7 @@ import { clientPreface } from "../../proxy/http2/frames.ts";
 import type { ProxyError } from "../../proxy/errors.ts";
 import type { Frame } from "../proxy/http2/frame-client.ts";
 import { pairs } from "./second-reader.ts";
-import { Wire } from "./http2-wire.ts";
+import { type Cuts, Wire } from "./http2-wire.ts";
 
 /** What came of a session. */
 export interface Asked {
@@ -66,7 +66,7 @@ function requestOf(method: string, length: number): RequestHead {
 }
 
 /** Asks for a GET, a POST that is whole and one that is not, on streams 1, 3 and 5; the endpoint is gone in the end. */
-export function ask(bytes: Buffer, cuts: readonly number[]): Asked {
+export function ask(bytes: Buffer, cuts: Cuts): Asked {
   const wire = new Wire();
   const session = new ClientSession(wire.transport, "endpoint", "http", owner, wheel);
   const listeners = [requestOf("GET", 0), requestOf("POST", 5), requestOf("POST", -1)].map(

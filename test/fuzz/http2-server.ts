@@ -7,7 +7,7 @@ import type { Downstream, RequestSink } from "../../proxy/http/stream.ts";
 import { WindowBudget } from "../../proxy/http2/flow.ts";
 import { Http2ServerConnection } from "../../proxy/http2/server.ts";
 import { pairs } from "./second-reader.ts";
-import { WIPED, Wire } from "./http2-wire.ts";
+import { type Cuts, WIPED, Wire } from "./http2-wire.ts";
 import type { Frame } from "../proxy/http2/frame-client.ts";
 
 /** What came of a session. */
@@ -160,7 +160,7 @@ function shown(req: RequestHead): string[] {
 }
 
 /** Everything that the server makes of `bytes` in the pieces that `cuts` make; then the caller is gone. */
-export function serve(bytes: Buffer, cuts: readonly number[]): Served {
+export function serve(bytes: Buffer, cuts: Cuts): Served {
   const wire = new Wire();
   const heard: string[] = [];
   const conn = { client: { address: "127.0.0.1" }, listener: "web", secure: false };
