@@ -5,274 +5,178 @@ import type { ResponseHead } from "../http/head.ts";
 import type { OutgoingRequest, ResponseSink, UpstreamStream } from "../http/stream.ts";
 import { releaseArrays } from "../http1/scan.ts";
 import type { ClientSession } from "./client.ts";
-import { ReceiveWindow, streamWindowMax, threadBudget } from "./flow.ts";
-import { ErrorCode, errorName, Flag, FrameType, typeWith } from "./frames.ts";
+import { ErrorCode, errorName } from "./frames.ts";
+import { Http2Stream } from "./stream.ts";
 
 /** Informational answers to one request; more is a flood. */
 const INFORMATIONAL_LIMIT = 16;
-/** Request bytes that wait for a window before the caller is held back. */
-const QUEUE_BYTES = 64 * 1024;
-/** What we grant a stream from the start. */
-export const STREAM_WINDOW = 256 * 1024;
-
-const EMPTY = Buffer.alloc(0);
 
 /** A stream of a {@link ClientSession}. */
-export class ClientStream implements UpstreamStream {
-  readonly id: number;
+export class ClientStream extends Http2Stream implements UpstreamStream {
   readonly mayRefuse = true;
   method = "GET";
+  /** The final head has come. */
   hasHead = false;
-  isOver = false;
-  sendWindow: number;
-  readonly received = new ReceiveWindow(threadBudget, streamWindowMax, STREAM_WINDOW);
-  private readonly session: ClientSession;
+  declare protected readonly connection: ClientSession;
   private sink: ResponseSink | null = null;
-  private silent = true;
+  private isSilent = true;
   private informational = 0;
-  private lengthLeft = -1;
-  private isPaused = false;
-  private unconsumed = 0;
-  /** Request bytes that wait for a window. */
-  private queue: Buffer[] = [];
-  private queued = 0;
-  private requestDone = false;
-  private endSent = false;
-  private trailers = "";
-  private isHeldBack = false;
+  /** Bytes of the answer's body that must still come; -1: it did not say. */
+  private bodyLeft = -1;
+  /** An extended CONNECT (RFC 8441): its two directions end each on their own. */
+  isTunnel = false;
+  private told: ((error: ProxyError | null, connects: boolean) => void) | null = null;
 
   /** A session that has served before may be closing at this moment, and its GOAWAY be on the way. */
   get isReused(): boolean {
     return this.id > 1;
   }
 
-  constructor(session: ClientSession, id: number, sendWindow: number) {
-    this.session = session;
-    this.id = id;
-    this.sendWindow = sendWindow;
+  get isOver(): boolean {
+    return this.isGone;
   }
 
   // === impl UpstreamStream ===
 
   send(sink: ResponseSink, request: OutgoingRequest): void {
     this.sink = sink;
-    const { req } = request;
-    this.method = req.method;
-    const ends = req.framing === "none" || (req.framing === "length" && req.contentLength === 0);
-    this.requestDone = this.endSent = ends;
-    this.session.writeRequest(this, request, ends);
+    const { method, framing, contentLength } = request.req;
+    this.method = method;
+    this.localEnded = framing === "none" || (framing === "length" && contentLength === 0);
+    this.connection.writeRequest(this, request);
+  }
+
+  /** Sends the request as an extended CONNECT for a WebSocket. Only where {@link whetherConnects} said so. */
+  sendConnect(sink: ResponseSink, request: OutgoingRequest): void {
+    this.sink = sink;
+    this.isTunnel = true;
+    this.connection.writeRequest(this, request);
+  }
+
+  /** Whether the endpoint takes an extended CONNECT: its first SETTINGS say so, and a stream that is given up is not told. */
+  whetherConnects(told: (error: ProxyError | null, connects: boolean) => void): void {
+    const { connects } = this.connection;
+    if (connects === null) this.told = told;
+    else told(null, connects);
+  }
+
+  /** The endpoint's first SETTINGS are there. */
+  onSettled(): void {
+    const { told } = this;
+    this.told = null;
+    told?.(null, this.connection.peerConnects);
   }
 
   write(chunk: Buffer): boolean {
-    if (this.isOver || chunk.length === 0) return true;
-    if (this.queued === 0) {
-      const now = this.grantOf(chunk.length);
-      if (now > 0) this.writeData(chunk, 0, now, false);
-      if (now === chunk.length) return this.ready();
-      this.enqueue(chunk.subarray(now));
-    } else this.enqueue(chunk);
-    return this.ready();
+    return this.sendBody(chunk);
   }
 
   end(trailers: string): void {
-    if (this.requestDone) return;
-    this.requestDone = true;
-    this.trailers = trailers;
-    if (this.queued === 0) this.finishRequest();
+    this.endBody(trailers);
   }
 
-  flush(): void {
-    // frames of a turn leave together: see output.ts
-  }
+  /** Frames of a turn leave together: see output.ts. */
+  flush(): void {}
 
   cancel(): void {
-    if (this.isOver) return;
-    const isSent = this.sink !== null;
-    this.over();
-    // to the endpoint, a stream that nothing was sent on is none
-    if (isSent) this.session.reset(this, ErrorCode.cancel);
-    else this.session.forget(this);
-  }
-
-  pause(): void {
-    this.isPaused = true;
-    this.received.stopGrowing();
-  }
-
-  resume(): void {
-    if (!this.isPaused) return;
-    this.isPaused = false;
-    const bytes = this.unconsumed;
-    this.unconsumed = 0;
-    if (bytes > 0) this.session.consumed(this, bytes);
-  }
-
-  // === sending ===
-
-  private ready(): boolean {
-    const ready = this.queued < QUEUE_BYTES && this.session.isReady;
-    if (!ready) this.isHeldBack = true;
-    return ready;
-  }
-
-  private grantOf(bytes: number): number {
-    return Math.max(0, Math.min(bytes, this.sendWindow, this.session.sendWindow));
-  }
-
-  private writeData(chunk: Buffer, start: number, end: number, ends: boolean): void {
-    const { session } = this;
-    this.sendWindow -= end - start;
-    session.sendWindow -= end - start;
-    session.empty = 0;
-    const { output, maxFrame } = session;
-    output.data(
-      this.id,
-      chunk,
-      start,
-      end,
-      maxFrame,
-      typeWith(FrameType.data, ends ? Flag.endStream : 0),
-    );
-  }
-
-  private enqueue(chunk: Buffer): void {
-    this.queue.push(Buffer.from(chunk));
-    this.queued += chunk.length;
-  }
-
-  /** Sends what the windows allow. */
-  pump(): void {
-    while (this.queued > 0 && !this.isOver) {
-      const chunk = this.queue[0]!;
-      const now = this.grantOf(chunk.length);
-      if (now === 0) return;
-      this.writeData(chunk, 0, now, false);
-      this.queued -= now;
-      if (now === chunk.length) this.queue.shift();
-      else this.queue[0] = chunk.subarray(now);
-    }
-    if (this.isOver) return;
-    if (this.requestDone && !this.endSent) this.finishRequest();
-    if (this.isHeldBack && this.queued < QUEUE_BYTES && this.session.isReady) {
-      this.isHeldBack = false;
-      this.sink?.onUpstreamReady();
-    }
-  }
-
-  private finishRequest(): void {
-    if (this.endSent) return;
-    this.endSent = true;
-    const { output } = this.session;
-    if (this.trailers !== "") this.session.writeTrailers(this, this.trailers);
-    else if (!output.amend(this.id, Flag.endStream)) this.writeData(EMPTY, 0, 0, true);
+    if (this.isGone) return;
+    const { sink, connection } = this;
+    this.sink = this.told = null;
+    const why = "the request was given up";
+    // a stream that the endpoint has not seen cannot be reset
+    if (sink === null) connection.abandon(this, new Error(why));
+    else connection.resetStream(this, ErrorCode.cancel, why, true);
   }
 
   // === receiving ===
 
-  onAnswer(head: ResponseHead, ends: boolean): void {
-    this.silent = false;
-    const sink = this.sink!;
+  onAnswer(head: ResponseHead, isLast: boolean): void {
+    this.isSilent = false;
+    const { sink } = this;
+    if (sink === null) {
+      this.malformed("an answer to nothing");
+      return releaseArrays(head.headers);
+    }
     if (head.status < 200) {
       if (++this.informational > INFORMATIONAL_LIMIT)
-        return this.malformed("too many informational answers");
-      sink.onInformational(head);
-      releaseArrays(head.headers);
-      return;
+        this.malformed("too many informational answers");
+      else sink.onInformational(head);
+      return releaseArrays(head.headers);
     }
     this.hasHead = true;
-    this.lengthLeft =
+    this.bodyLeft =
       head.framing === "none" ? 0 : head.framing === "length" ? head.contentLength : -1;
     sink.onHead(head);
-    if (ends && this.sink === sink) this.complete("");
-    this.sink?.onTurnEnd();
+    if (isLast && !this.isGone) this.receiveEnd("");
   }
 
-  /** @param counted what the frame took from the windows, padding included */
-  onBody(buf: Buffer, start: number, end: number, counted: number, ends: boolean): void {
-    if (!this.received.receive(counted))
-      return this.malformed("more bytes than the stream's window", ErrorCode.flowControlError);
+  protected override onBody(chunk: Buffer): void {
     if (!this.hasHead) return this.malformed("a body before the head");
-    const length = end - start;
-    if (this.lengthLeft >= 0) {
-      this.lengthLeft -= length;
-      if (this.lengthLeft < 0)
+    if (this.bodyLeft >= 0) {
+      this.bodyLeft -= chunk.length;
+      if (this.bodyLeft < 0)
         return this.malformed("a body longer than its Content-Length, or where none may be");
     }
-    if (length > 0) this.sink!.onResponseData(buf.subarray(start, end));
-    if (this.isPaused && !ends) this.unconsumed += counted;
-    else this.session.consumed(this, counted);
-    if (ends && this.sink !== null) this.complete("");
-    this.sink?.onTurnEnd();
+    this.sink!.onResponseData(chunk);
   }
 
-  onTrailers(lines: string): void {
-    this.complete(lines);
-  }
-
-  private complete(trailers: string): void {
-    if (this.lengthLeft > 0) return this.malformed("a body shorter than its Content-Length");
+  protected override onBodyEnd(trailers: string): void {
+    if (!this.hasHead) return this.malformed("a body before the head");
+    if (this.bodyLeft > 0) return this.malformed("a body shorter than its Content-Length");
     const sink = this.sink!;
-    this.over();
+    if (this.isTunnel) return sink.onResponseEnd(trailers);
+    this.sink = null;
     // an answer before the end of the request: RFC 9113 section 8.1 ends the rest with NO_ERROR
-    if (this.endSent) this.session.forget(this);
-    else this.session.reset(this, ErrorCode.noError);
+    if (!this.localEnded)
+      this.connection.resetStream(this, ErrorCode.noError, "answered before its end", true);
     sink.onResponseEnd(trailers);
   }
 
-  /** The endpoint ended the stream. */
-  wasReset(code: number): void {
-    if (code === ErrorCode.refusedStream)
-      return this.refused(`${this.session.address} refused the stream`);
-    // RFC 9113 section 8.1: the answer is whole, and the rest of the request is not wanted
-    this.endWith(
-      new ProxyError(
-        "upstream-reset",
-        `${this.session.address} reset the stream (${errorName(code)}) ${this.where}`,
-      ),
-    );
+  override onReady(): void {
+    this.sink?.onUpstreamReady();
   }
 
-  /** Nothing of the request has been processed: it may go elsewhere, whatever it is. */
-  refused(why: string): void {
-    this.endWith(new ProxyError("upstream-reset", why, { retryable: true }));
+  override onTurnEnd(): void {
+    this.sink?.onTurnEnd();
   }
 
-  lost(how: string): void {
-    this.endWith(new ProxyError("upstream-reset", `${how} ${this.where}`));
-  }
-
-  broken(error: ProxyError): void {
-    this.endWith(error);
-  }
+  // === ends ===
 
   /** A stream error: this answer is over, the connection goes on. */
-  malformed(why: string, code: number = ErrorCode.protocolError): void {
-    if (this.isOver) return;
-    const sink = this.sink;
-    this.over();
-    this.session.refuse(this, code, why);
-    sink?.onFailure(
-      new ProxyError("upstream-invalid", `${this.session.address} sent an invalid answer: ${why}`),
-      false,
-    );
+  malformed(why: string): void {
+    this.connection.resetStream(this, ErrorCode.protocolError, why);
   }
 
-  private endWith(error: ProxyError): void {
-    if (this.isOver) return;
-    const sink = this.sink;
-    this.over();
-    this.session.forget(this);
-    sink?.onFailure(error, this.silent);
+  override onRefused(_code: number, why: string): void {
+    const invalid = `${this.connection.address} sent an invalid answer: ${why}`;
+    this.fail(new ProxyError("upstream-invalid", invalid), false);
   }
 
-  private over(): void {
-    this.isOver = true;
+  override onGone(code: number, error: Error | null): void {
+    this.fail(error instanceof ProxyError ? error : this.lossOf(code, error), this.isSilent);
+  }
+
+  private lossOf(code: number, error: Error | null): ProxyError {
+    const { address } = this.connection;
+    if (error === null && code === ErrorCode.refusedStream)
+      return new ProxyError("upstream-reset", `${address} refused the stream`, { retryable: true });
+    const what = error?.message ?? `${address} reset the stream (${errorName(code)})`;
+    const where = this.hasHead ? "in the middle of its answer" : "before an answer";
+    return new ProxyError("upstream-reset", `${what} ${where}`);
+  }
+
+  /** Both directions of a tunnel have ended. */
+  override release(): void {
+    super.release();
+    const { sink } = this;
     this.sink = null;
-    this.queue = [];
-    this.queued = 0;
+    sink?.onUpstreamReady();
   }
 
-  private get where(): string {
-    return this.hasHead ? "in the middle of its answer" : "before an answer";
+  private fail(error: ProxyError, isSilent: boolean): void {
+    const { sink, told } = this;
+    this.sink = this.told = null;
+    told?.(error, false);
+    sink?.onFailure(error, isSilent);
   }
 }

@@ -1,13 +1,23 @@
 /** Frames on their way out: those of one turn of the event loop leave in one write. */
 
 import type { Transport } from "../listen/transport.ts";
-import { frameHeadBytes, writeFrameHead } from "./frames.ts";
+import {
+  defaultFrameBytes,
+  Flag,
+  frameHeadBytes,
+  FrameType,
+  typeWith,
+  writeFrameHead,
+  writeUint32,
+} from "./frames.ts";
 
 /** What one write collects; a turn that makes more is written in several. */
 const BUFFER_BYTES = 32 * 1024;
 /** Larger payloads get a buffer of their own instead of being cut up. */
 const LARGE_BYTES = 8 * 1024;
 const POOL_MAX = 64;
+
+const HEADERS = typeWith(FrameType.headers, Flag.endHeaders);
 
 const pool: Buffer[] = [];
 const dirty: FrameOutput[] = [];
@@ -27,6 +37,9 @@ export class FrameOutput {
   private lastFrame = -1;
   private lastStream = 0;
   private isDirty = false;
+  /** Where {@link beginBlock} wants the block written. */
+  blockAt = 0;
+  private block: Buffer | null = null;
   /** The socket takes no more for now; its owner clears this when it does. */
   isFull = false;
 
@@ -83,6 +96,56 @@ export class FrameOutput {
     this.lastFrame = -1;
   }
 
+  /** A buffer for a block of at most `bound` bytes, to be written from {@link blockAt}; then {@link endBlock}. */
+  beginBlock(bound: number): Buffer {
+    if (bound <= defaultFrameBytes) {
+      const buf = this.room(bound + frameHeadBytes);
+      this.blockAt = this.at + frameHeadBytes;
+      this.block = null;
+      return buf;
+    }
+    this.blockAt = 0;
+    return (this.block = Buffer.allocUnsafe(bound));
+  }
+
+  /** Sends the block that ends at `end` as HEADERS, and CONTINUATION where it is long. */
+  endBlock(streamId: number, end: number, flags: number): void {
+    const { block } = this;
+    if (block === null) {
+      const start = this.blockAt - frameHeadBytes;
+      writeFrameHead(this.room(0), start, end - this.blockAt, HEADERS | flags, streamId);
+      return this.commit(start, end, streamId);
+    }
+    this.block = null;
+    const max = defaultFrameBytes;
+    const count = Math.ceil(end / max);
+    const frames = Buffer.allocUnsafeSlow(end + count * frameHeadBytes);
+    let at = 0;
+    for (let from = 0; from < end; from += max) {
+      const to = Math.min(end, from + max);
+      const type = from === 0 ? FrameType.headers : FrameType.continuation;
+      const own = (from === 0 ? flags : 0) | (to === end ? Flag.endHeaders : 0);
+      at = writeFrameHead(frames, at, to - from, typeWith(type, own), streamId);
+      at += block.copy(frames, at, from, to);
+    }
+    this.large(frames);
+  }
+
+  ping(payload: Uint8Array, flags: number): void {
+    const frame = Buffer.allocUnsafe(frameHeadBytes + 8);
+    writeFrameHead(frame, 0, 8, typeWith(FrameType.ping, flags), 0);
+    frame.set(payload, frameHeadBytes);
+    this.frame(frame);
+  }
+
+  goaway(lastStreamId: number, code: number, debug: string): void {
+    const text = Buffer.from(debug, "latin1");
+    const frame = Buffer.allocUnsafe(frameHeadBytes + 8 + text.length);
+    const at = writeFrameHead(frame, 0, 8 + text.length, typeWith(FrameType.goaway, 0), 0);
+    frame.set(text, writeUint32(frame, writeUint32(frame, at, lastStreamId), code));
+    this.frame(frame);
+  }
+
   /**
    * DATA frames of at most `maxFrame` bytes each with the bytes of `chunk[start, end)`, which are copied.
    * @param typeAndFlags of the last one
@@ -135,6 +198,11 @@ export class FrameOutput {
     this.buf![this.lastFrame + 4]! |= flags;
     this.lastFrame = -1;
     return true;
+  }
+
+  /** The frame just written stays as it is: see {@link amend}. */
+  seal(): void {
+    this.lastFrame = -1;
   }
 
   /** Writes what has been collected. */

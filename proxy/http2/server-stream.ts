@@ -125,11 +125,11 @@ export class ServerStream extends Http2Stream implements Downstream, TunnelCarri
 
   private sendBlock(head: ResponseHead, extra: string, contentLength: number): void {
     const { connection } = this;
-    const block = connection.beginBlock(boundOfResponse(head, extra));
-    const { encoder, blockAt } = connection;
-    connection.endBlock(
+    const block = connection.output.beginBlock(boundOfResponse(head, extra));
+    const { encoder, output } = connection;
+    output.endBlock(
       this.id,
-      writeResponse(encoder, block, blockAt, head, extra, contentLength),
+      writeResponse(encoder, block, output.blockAt, head, extra, contentLength),
       0,
     );
   }

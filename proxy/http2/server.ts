@@ -29,6 +29,8 @@ export interface Http2ServerOptions {
 }
 
 const CONCURRENT_STREAMS = 128;
+/** CVE-2023-44487, CVE-2025-8671 (nghttp2: 1000 and 33). */
+const resets = { atOnce: 200, perSecond: 50 };
 /** After GOAWAY: what a caller may still send, and for how long, before the connection is cut. */
 const LINGER_BYTES = 1024 * 1024;
 const LINGER_MS = 2000;
@@ -69,6 +71,7 @@ export class Http2ServerConnection extends Http2Connection {
       now: env.now,
       ownWindow: ownStreamWindow,
       blockBytes: env.limits.headerBytes * 2 + defaultFrameBytes,
+      resets,
     });
     this.conn = conn;
     this.env = env;
@@ -92,8 +95,8 @@ export class Http2ServerConnection extends Http2Connection {
   drain(): void {
     if (this.draining !== "no" || this.isOver || this.lingering) return;
     this.draining = "announced";
-    this.sendGoaway(maxStreamId, ErrorCode.noError, "");
-    this.sendPing(DRAIN_PING, 0);
+    this.output.goaway(maxStreamId, ErrorCode.noError, "");
+    this.output.ping(DRAIN_PING, 0);
     this.drainDueMs = this.env.now() + DRAIN_MS;
     this.env.wheel.arm(this, this.drainDueMs);
   }
@@ -194,6 +197,15 @@ export class Http2ServerConnection extends Http2Connection {
     return this.lastId;
   }
 
+  protected override get maxPush(): number {
+    return 1;
+  }
+
+  /** RFC 9218 section 7.1: stream 0 has no priority, and pushed streams are never there. */
+  protected override onPriorityUpdate(streamId: number): void {
+    if ((streamId & 1) === 0) this.fail(ErrorCode.protocolError, "PRIORITY_UPDATE of no request");
+  }
+
   protected override isIdle(streamId: number): boolean {
     return (streamId & 1) === 0 || streamId > this.lastId;
   }
@@ -289,7 +301,7 @@ export class Http2ServerConnection extends Http2Connection {
   private finishDrain(): void {
     this.draining = "final";
     this.limitId = this.lastId;
-    this.sendGoaway(this.lastId, ErrorCode.noError, "");
+    this.output.goaway(this.lastId, ErrorCode.noError, "");
     if (this.streams.size === 0) this.closeGracefully();
   }
 
@@ -301,7 +313,7 @@ export class Http2ServerConnection extends Http2Connection {
 
   private sayGoodbye(): void {
     this.limitId = this.lastId;
-    this.sendGoaway(this.lastId, ErrorCode.noError, "idle");
+    this.output.goaway(this.lastId, ErrorCode.noError, "idle");
     this.closeGracefully();
   }
 

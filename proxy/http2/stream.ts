@@ -60,6 +60,11 @@ export abstract class Http2Stream {
   /** The stream is over before its time: reset by the other side (`code`), or with its connection. */
   abstract onGone(code: number, error: Error | null): void;
 
+  /** We have reset it, for what the other side did or for a reason of ours. */
+  onRefused(code: number, _why: string): void {
+    this.onGone(code, null);
+  }
+
   // === receiving ===
 
   /**
@@ -145,7 +150,7 @@ export abstract class Http2Stream {
       connection.waitForDrain(this);
       return false;
     }
-    if (n > 0) this.write(chunk, 0, n, DATA);
+    if (n > 0) this.put(chunk, 0, n, DATA);
     this.queue = [Buffer.from(n > 0 ? chunk.subarray(n) : chunk)];
     this.queueAt = 0;
     connection.holdBack(this);
@@ -177,7 +182,7 @@ export abstract class Http2Stream {
     );
     if (n <= 0) return 0;
     const end = this.queueAt + n;
-    this.write(chunk, this.queueAt, end, DATA);
+    this.put(chunk, this.queueAt, end, DATA);
     this.queueAt = end;
     this.blockedSinceMs = connection.now();
     if (end === chunk.length) {
@@ -198,7 +203,7 @@ export abstract class Http2Stream {
     } else this.onReady();
   }
 
-  private write(chunk: Buffer, start: number, end: number, typeAndFlags: number): void {
+  private put(chunk: Buffer, start: number, end: number, typeAndFlags: number): void {
     const { connection } = this;
     this.sendWindow -= end - start;
     connection.sendWindow -= end - start;
@@ -211,10 +216,10 @@ export abstract class Http2Stream {
     const { connection, id } = this;
     this.localEnded = true;
     if (trailers !== "") {
-      const block = connection.beginBlock(boundOfLines(trailers) + 8);
-      const { encoder } = connection;
-      const at = encoder.begin(block, connection.blockAt, trailerPlace);
-      connection.endBlock(id, writeLines(encoder, block, at, trailers), Flag.endStream);
+      const { encoder, output } = connection;
+      const block = output.beginBlock(boundOfLines(trailers) + 8);
+      const at = encoder.begin(block, output.blockAt, trailerPlace);
+      output.endBlock(id, writeLines(encoder, block, at, trailers), Flag.endStream);
     } else if (!connection.output.amend(id, Flag.endStream))
       connection.output.data(id, NOTHING, 0, 0, connection.peerFrameBytes, LAST_DATA);
     if (this.remoteEnded) connection.closeStream(this);
