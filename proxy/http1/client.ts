@@ -125,9 +125,10 @@ export class ClientConnection extends Timed implements TransportHandler, Upstrea
     this.transport.write(text);
   }
 
+  /** With a reset: an end alone may mean that we only have nothing more to say, and the endpoint would go on. */
   cancel(): void {
     this.sink = null;
-    this.transport.destroy();
+    this.transport.reset();
   }
 
   pause(): void {

@@ -292,7 +292,21 @@ export class Transport implements ByteStream {
     const { socket } = this;
     // libuv refuses a reset while a FIN is under way, and Node then never closes the handle: the process could not exit
     const isEnding = socket.writableEnded && !socket.writableFinished;
-    if (isEnding || "encrypted" in socket) socket.destroy();
-    else socket.resetAndDestroy();
+    if (isEnding) return void socket.destroy();
+    if (!("encrypted" in socket)) return void socket.resetAndDestroy();
+    // a TLS socket closes the handle below it once it has let go of OpenSSL: that is the moment, and not before
+    const below = (socket as unknown as TlsInternals)._handle?._parent;
+    if (below?.reset !== undefined) below.close = below.reset;
+    socket.destroy();
   }
+}
+
+/** Of Node's TLSSocket: its handle has another one below it, of TCP, which can reset. */
+interface TlsInternals {
+  readonly _handle: {
+    readonly _parent?: {
+      close(done: () => void): void;
+      readonly reset?: (done: () => void) => void;
+    };
+  } | null;
 }

@@ -77,7 +77,7 @@ const resetOnArrival =
   };
 
 /** Sends a request and resets, or half-closes, once the first bytes of an answer are here. */
-const cutOnAnswer =
+export const cutOnAnswer =
   (call: Call, cut: "reset" | "destroy" | "end"): Abort =>
   async ({ port }) => {
     const socket = open(port);
@@ -286,9 +286,17 @@ export const aborts: Readonly<Record<string, Abort>> = {
 export async function provoke(
   target: Target,
   count: number,
-  { width = 48, onEach = () => true }: { width?: number; onEach?: (kind: string) => boolean } = {},
+  {
+    width = 48,
+    onEach = () => true,
+    kinds: named = aborts,
+  }: {
+    width?: number;
+    onEach?: (kind: string) => boolean;
+    kinds?: Readonly<Record<string, Abort>>;
+  } = {},
 ): Promise<void> {
-  const kinds = Object.entries(aborts);
+  const kinds = Object.entries(named);
   let next = 0;
   let goesOn = true;
   const lane = async (): Promise<void> => {

@@ -70,51 +70,56 @@ export class Besieged {
   /** Waits until nothing is under way any more, lets go of idle connections, and looks. */
   async holdings(): Promise<Holdings> {
     const { gateway, origin } = this;
-    const none = (metric: string, labels?: Record<string, string>) =>
-      eventually(
-        `${metric} ${JSON.stringify(labels ?? {})} to be 0`,
-        async () => {
-          return (await gateway.metric(metric, labels)) === 0;
-        },
-        60_000,
-      );
-    await none("weft_active_requests");
-    await none("weft_connections", { side: "downstream" });
+    await settled(gateway, ["downstream"]);
     await eventually("the origin's last request to be over", () => origin.busy === 0);
     for (const one of [origin, this.secure, this.streams]) one.hangUp();
-    await none("weft_connections", { side: "upstream" });
-    const inside = await this.look();
-    await none("weft_connections", { side: "downstream" });
-    return {
-      ...inside,
-      activeRequests: await gateway.metric("weft_active_requests"),
-      downstream: await gateway.metric("weft_connections", { side: "downstream" }),
-      upstream: await gateway.metric("weft_connections", { side: "upstream" }),
-      descriptors: fs.readdirSync(`/proc/${gateway.child.pid}/fd`).length,
-      residentBytes: this.residentBytes(),
-    };
-  }
-
-  /** What the worker says about itself. */
-  async look(): Promise<Inside> {
-    const client = await this.gateway.connect();
-    await client.send("GET /inside HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n");
-    const answer = await client.response();
-    if (answer.status !== 200) throw new Error(`no look inside: ${answer.status} ${answer.body}`);
-    await client.untilEnded();
-    client.destroy();
-    return JSON.parse(answer.body) as Inside;
-  }
-
-  residentBytes(): number {
-    const status = fs.readFileSync(`/proc/${this.gateway.child.pid}/status`, "utf8");
-    return Number(/^VmRSS:\s+(\d+)/m.exec(status)?.[1] ?? 0) * 1024;
+    await settled(gateway, ["upstream"]);
+    return lookInside(gateway, "a.test", ["downstream", "upstream"]);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.gateway[Symbol.asyncDispose]();
     for (const one of [this.origin, this.secure, this.streams]) await one.close();
   }
+}
+
+/** Waits until no exchange runs, and nobody is connected on these sides. */
+export async function settled(
+  gateway: Gateway,
+  sides: readonly ("downstream" | "upstream")[],
+): Promise<void> {
+  const none = (metric: string, labels?: Record<string, string>) =>
+    eventually(
+      `${metric} ${JSON.stringify(labels ?? {})} to be 0`,
+      async () => (await gateway.metric(metric, labels)) === 0,
+      60_000,
+    );
+  await none("weft_active_requests");
+  for (const side of sides) await none("weft_connections", { side });
+}
+
+/** What the worker says about itself, when asked for `/inside` at the first listener. */
+export async function lookInside(
+  gateway: Gateway,
+  host: string,
+  sides: readonly ("downstream" | "upstream")[],
+): Promise<Holdings> {
+  const client = await gateway.connect();
+  await client.send(`GET /inside HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`);
+  const answer = await client.response();
+  if (answer.status !== 200) throw new Error(`no look inside: ${answer.status} ${answer.body}`);
+  await client.untilEnded();
+  client.destroy();
+  await settled(gateway, sides);
+  const status = fs.readFileSync(`/proc/${gateway.child.pid}/status`, "utf8");
+  return {
+    ...(JSON.parse(answer.body) as Inside),
+    activeRequests: await gateway.metric("weft_active_requests"),
+    downstream: await gateway.metric("weft_connections", { side: "downstream" }),
+    upstream: await gateway.metric("weft_connections", { side: "upstream" }),
+    descriptors: fs.readdirSync(`/proc/${gateway.child.pid}/fd`).length,
+    residentBytes: Number(/^VmRSS:\s+(\d+)/m.exec(status)?.[1] ?? 0) * 1024,
+  };
 }
 
 function configOf(at: {

@@ -7,6 +7,8 @@ import type { Abort, Target } from "./aborts.ts";
 type End = "cancels" | "cuts" | "waits";
 
 interface Wish {
+  /** Default `a.test`. */
+  readonly authority?: string;
   readonly path: string;
   readonly fields?: http2.OutgoingHttpHeaders;
   /** Sent, with the request left open; default: a request without a body. */
@@ -22,7 +24,7 @@ const asWebSocket = { ":method": "CONNECT", ":protocol": "websocket" };
 const half = "\0\0\0\0\x64half";
 
 /** One connection: waits for what comes first of each stream's answer, or its end, and then ends as said. */
-const streams =
+export const streams =
   (wish: Wish, end: End): Abort =>
   async ({ port, tlsPort }: Target) => {
     const session = wish.isSecure
@@ -36,7 +38,7 @@ const streams =
     if (session.destroyed) return gone;
     const all = Array.from({ length: wish.streams ?? 3 }, () => {
       const stream = session.request(
-        { ":path": wish.path, ":authority": "a.test", ...wish.fields },
+        { ":path": wish.path, ":authority": wish.authority ?? "a.test", ...wish.fields },
         { endStream: wish.body === undefined },
       );
       stream.on("error", () => {});

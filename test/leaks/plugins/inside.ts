@@ -40,6 +40,7 @@ const wheel = new Promise<Wheel>((resolve) => {
 export default definePlugin({
   name: "inside",
   stage: "transform",
+  modes: ["gateway", "mesh-outbound", "mesh-inbound"],
   setup: () => ({
     async request() {
       for (let i = 0; i < 3; i++) {
