@@ -16,7 +16,7 @@ import { demoScreen } from "./demo-screen.ts";
 import { CommandError, exitCodes } from "./exit.ts";
 import { freePorts, portRefusal } from "./free-ports.ts";
 
-const startLimitMs = 30_000;
+const startLimitMs = 60_000;
 /** Children drain for up to 2 s (`drainTimeout` of their configurations); then they are cut. */
 const endLimitMs = 3500;
 /** Ctrl-C may reach us twice, from the terminal and from npm: within this time it is one. */

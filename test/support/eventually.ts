@@ -2,8 +2,9 @@
 
 import { setTimeout as delay } from "node:timers/promises";
 
-/** How long a test waits for something before it fails, in milliseconds. Generous: a busy machine is not a bug. */
-export const patienceMs = Number(process.env["WEFT_TEST_PATIENCE_MS"] ?? 30_000);
+/** How long a test waits for something before it fails, in milliseconds. Generous: a busy machine is not a bug, and on one
+ * core among six busy others a gateway alone takes half a minute to start. */
+export const patienceMs = Number(process.env["WEFT_TEST_PATIENCE_MS"] ?? 60_000);
 
 /**
  * Asks `probe` until it gives something other than undefined, false or null, and returns that.
