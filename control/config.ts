@@ -1,5 +1,7 @@
 /** The configuration after validation: defaults filled in, units turned into numbers, names still names. Plain data, safe to post to a worker. */
 
+import type { Quota } from "../plugins/quota-period.ts";
+
 /** Where a value stands in the file, e.g. `['routes', 0, 'plugins', 1, 'jwt']`. */
 export type ConfigPath = readonly (string | number)[];
 
@@ -32,7 +34,7 @@ export interface Config {
   /** Named policies, as written (partial); `default` is merged under all others. */
   readonly policies: Readonly<Record<string, PolicyConfig>>;
   readonly consumers: readonly ConsumerConfig[];
-  readonly plans: Readonly<Record<string, { readonly limit: Rate }>>;
+  readonly plans: Readonly<Record<string, PlanConfig>>;
   /** A URL, or those of a cluster's nodes. */
   readonly stores: { readonly redis: string | readonly string[] | null };
   readonly access: AccessConfig | null;
@@ -49,6 +51,11 @@ export interface Config {
   readonly workers: number | "auto";
   /** Folder of the configuration file, absolute: relative paths in it start here. */
   readonly baseDir: string;
+}
+
+export interface PlanConfig {
+  readonly limit: Rate;
+  readonly quota?: Quota | undefined;
 }
 
 export interface GatewayConfig {

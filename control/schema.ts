@@ -13,6 +13,7 @@ import {
   name,
   notYet,
   number,
+  quota,
   rate,
   refuse,
   text,
@@ -113,9 +114,16 @@ export const configSchema = z.strictObject({
     .default([])
     .meta({ description: "Who API keys and tokens stand for." }),
   plans: z
-    .record(name("the name of a plan"), z.strictObject({ limit: rate() }), {
-      error: "a mapping of names to plans",
-    })
+    .record(
+      name("the name of a plan"),
+      z.strictObject({
+        limit: rate().meta({ description: "For `rate-limit` with `plan: true`." }),
+        quota: quota().optional().meta({ description: "For `quota` with `plan: true`." }),
+      }),
+      {
+        error: "a mapping of names to plans",
+      },
+    )
     .default({})
     .meta({ description: "Limits by name, for consumers." }),
   stores: z

@@ -27,7 +27,7 @@ export interface LimitParts {
   /** Whatever is over: `limit of 100 requests per minute`. */
   readonly inWords: (limit: AnyLimit) => string;
   /** For counts of a period: what names it, and when it ends. */
-  readonly period?: () => { readonly name: string; readonly endsInMs: number };
+  readonly period?: (limit: AnyLimit) => { readonly name: string; readonly endsInMs: number };
   /** Seconds of the window that callers are told. */
   readonly windowSeconds: (limit: AnyLimit) => number;
 }
@@ -58,8 +58,8 @@ export function limitHooks(parts: LimitParts, host: Host): Hooks {
     "retry-after": "1",
   });
 
-  const takingOf = (key: string, units: number): Taking => {
-    const period = parts.period?.();
+  const takingOf = (limit: AnyLimit, key: string, units: number): Taking => {
+    const period = parts.period?.(limit);
     if (period === undefined) return { key, cost: units };
     return { key: `${period.name}:${key}`, cost: units, endsInMs: period.endsInMs };
   };
@@ -99,7 +99,7 @@ export function limitHooks(parts: LimitParts, host: Host): Hooks {
         if (missing === "reject") return shadow ? undefined : noKey;
         key = clientKey(ctx.client.address);
       }
-      const taking = takingOf(key, cost.before(req, ctx));
+      const taking = takingOf(limit, key, cost.before(req, ctx));
       const decision = limit.take(taking);
       if (decision instanceof Promise)
         return decision.then((late) => conclude(ctx, { limit, taking, who: key }, late));

@@ -5,7 +5,10 @@ import type { Consumer, Host, LimitDecision, LimiterSpec } from "../proxy/pipeli
 /** What of the options decides where and how much is counted. */
 export interface LimitOptions {
   readonly limit?: { readonly limit: number; readonly windowMs: number } | undefined;
-  readonly plan: boolean;
+  /** By the plan of the consumer; null: plans do not count. */
+  readonly plans: Readonly<
+    Record<string, { readonly limit: number; readonly windowMs: number }>
+  > | null;
   readonly algorithm: LimiterSpec["algorithm"];
   readonly burst?: number | undefined;
   readonly store: "local" | "redis";
@@ -48,9 +51,9 @@ const firstAnswerMs = 1500;
 export async function openLimits(options: LimitOptions, host: Host): Promise<Limits> {
   const open = options.store === "redis" ? await openRedis(options, host) : openLocal(host);
   const base = options.limit === undefined ? null : open.limit(toSpec(options, options.limit, ""));
-  if (!options.plan) return { of: () => base, close: open.close };
+  if (options.plans === null) return { of: () => base, close: open.close };
   const plans = new Map(
-    Object.entries(host.plans).map(([plan, rate]) => [
+    Object.entries(options.plans).map(([plan, rate]) => [
       plan,
       open.limit(toSpec(options, rate, `/${plan}`)),
     ]),

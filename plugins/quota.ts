@@ -7,23 +7,24 @@ import { limitHooks } from "./limit-hooks.ts";
 import { byOption, toKeyOf } from "./limit-key.ts";
 import { openLimits } from "./limit-store.ts";
 import { nameOption } from "./options.ts";
+import { keptMs, parseQuota, periodLengthMs, periodOf, perOf } from "./quota-period.ts";
+import type { LimitOptions } from "./limit-store.ts";
+import type { Quota } from "./quota-period.ts";
+import type { Host } from "../proxy/pipeline/plugin.ts";
 
-const dayMs = 86_400_000;
+const usual: Quota = { limit: 10_000, per: "day" };
 
-const quotaOption = z.string().transform((value, issues) => {
-  const parts = /^(\d+)\s*\/\s*(day|month)$/.exec(value);
-  const limit = Number(parts?.[1] ?? 0);
-  if (parts === null || limit < 1 || !Number.isSafeInteger(limit)) {
-    issues.addIssue(
-      `${JSON.stringify(value)} is not a quota such as "10000/day" or "1000000/month"`,
-    );
-    return { limit: 1, per: "day" as const };
-  }
-  return { limit, per: parts[2] as "day" | "month" };
+const quotaOption = z.string().transform((value, issues): Quota => {
+  const quota = parseQuota(value);
+  if (quota !== null) return quota;
+  issues.addIssue(`${JSON.stringify(value)} is not a quota such as "10000/day" or "1000000/month"`);
+  return z.NEVER;
 });
 
 const config = z.strictObject({
-  limit: quotaOption.default({ limit: 10_000, per: "day" }),
+  /** Default: 10000/day, and none beside `plan`. */
+  limit: quotaOption.optional(),
+  plan: z.boolean().default(false),
   by: byOption.default("consumer"),
   cost: costOption.default(1),
   missing: z.enum(["client", "skip", "reject"]).default("client"),
@@ -44,16 +45,20 @@ export default definePlugin({
   perRoute: true,
   config,
   async setup(options, host) {
-    const { limit, per } = options.limit;
+    const limit = options.limit ?? (options.plan ? undefined : usual);
     const { name, missing, onStoreError, shadow, xHeaders } = options;
     const keyOf = await toKeyOf(options.by, host);
     const cost = await toCost(options.cost);
     const store = options.store ?? (host.stores.redis === null ? "local" : "redis");
+    if (store === "local")
+      host.log.warn("a quota without stores.redis is forgotten when the process ends", {
+        route: host.route,
+        quota: name,
+      });
     const limits = await openLimits(
       {
-        // kept a little longer than its period: the key names it
-        limit: { limit, windowMs: per === "day" ? 2 * dayMs : 32 * dayMs },
-        plan: false,
+        limit: limit === undefined ? undefined : toCount(limit),
+        plans: options.plan ? planQuotas(host) : null,
         algorithm: "count",
         store,
         onStoreError,
@@ -72,34 +77,24 @@ export default definePlugin({
         onStoreError,
         shadow,
         xHeaders,
-        inWords: () => `quota of ${limit} per ${per}`,
-        period: () => periodOf(per, host.wallNow()),
-        windowSeconds: () => (per === "day" ? dayMs : periodLengthMs(host.wallNow())) / 1000,
+        inWords: ({ spec }) => `quota of ${spec.limit} per ${perOf(spec.windowMs)}`,
+        period: ({ spec }) => periodOf(perOf(spec.windowMs), host.wallNow()),
+        windowSeconds: ({ spec }) => periodLengthMs(perOf(spec.windowMs), host.wallNow()) / 1000,
       },
       host,
     );
   },
 });
 
-/** The day or month, in UTC, and the time left of it. */
-export function periodOf(
-  per: "day" | "month",
-  wallMs: number,
-): { readonly name: string; readonly endsInMs: number } {
-  const at = new Date(wallMs);
-  const text = at.toISOString();
-  const end =
-    per === "day"
-      ? Date.UTC(at.getUTCFullYear(), at.getUTCMonth(), at.getUTCDate() + 1)
-      : Date.UTC(at.getUTCFullYear(), at.getUTCMonth() + 1, 1);
-  return {
-    name: text.slice(0, per === "day" ? 10 : 7),
-    endsInMs: Math.max(1, Math.ceil(end - wallMs)),
-  };
+function toCount({ limit, per }: Quota): { limit: number; windowMs: number } {
+  return { limit, windowMs: keptMs(per) };
 }
 
-function periodLengthMs(wallMs: number): number {
-  const at = new Date(wallMs);
-  const start = Date.UTC(at.getUTCFullYear(), at.getUTCMonth(), 1);
-  return Date.UTC(at.getUTCFullYear(), at.getUTCMonth() + 1, 1) - start;
+/** Plans that have a quota. */
+function planQuotas({ plans }: Host): NonNullable<LimitOptions["plans"]> {
+  return Object.fromEntries(
+    Object.entries(plans).flatMap(([name, { quota }]) =>
+      quota === undefined ? [] : [[name, toCount(quota)]],
+    ),
+  );
 }

@@ -48,7 +48,8 @@ export default definePlugin({
     // plans belong to consumers
     const keyOf = await toKeyOf(options.by ?? (options.plan ? "consumer" : "client"), host);
     const cost = await toCost(options.cost);
-    const limits = await openLimits(options, host);
+    const plans = options.plan ? host.plans : null;
+    const limits = await openLimits({ ...options, plans }, host);
     const { name, missing, onStoreError, shadow, xHeaders } = options;
     return limitHooks(
       {

@@ -5,6 +5,7 @@ import type {
   MatchConfig,
   MeshConfig,
   PathMatch,
+  PlanConfig,
   PluginUse,
   Rate,
   RouteConfig,
@@ -25,7 +26,7 @@ export function writeConfig(config: Config): unknown {
     plugins: config.plugins.map(writePlugin),
     policies: config.policies,
     consumers: config.consumers,
-    plans: config.plans,
+    plans: mapValues(config.plans, writePlan),
     stores: config.stores,
     access: config.access,
     admin: { address: writeAddress(admin), token: admin.token },
@@ -34,6 +35,10 @@ export function writeConfig(config: Config): unknown {
     workers: config.workers,
   };
   return redact(tidy(document));
+}
+
+function writePlan({ limit, quota }: PlanConfig) {
+  return { limit, quota: quota === undefined ? null : `${quota.limit}/${quota.per}` };
 }
 
 function writeMesh(mesh: MeshConfig) {

@@ -37,7 +37,10 @@ export class PluginLists {
     this.facts = {
       consumers: new ConsumerIndex(config.consumers),
       plans: Object.fromEntries(
-        Object.entries(config.plans).map(([name, { limit }]) => [name, limit]),
+        Object.entries(config.plans).map(([name, { limit, quota }]) => [
+          name,
+          quota === undefined ? limit : { ...limit, quota },
+        ]),
       ),
       stores: config.stores,
       baseDir: config.baseDir,

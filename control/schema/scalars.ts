@@ -2,6 +2,7 @@
 
 import { isIP } from "node:net";
 import { z } from "zod";
+import { parseQuota, type Quota } from "../../plugins/quota-period.ts";
 import { didYouMean, nearest } from "../suggest.ts";
 import {
   longestMs,
@@ -126,6 +127,14 @@ export function rate() {
         suggestion: quoteMean(suggestRate(text)),
       })
     );
+  });
+}
+
+/** Units in each day or calendar month. */
+export function quota() {
+  const expected = "a quota such as 10000/day or 1000000/month";
+  return parsed(expected, "^\\d+\\s*/\\s*(day|month)$", (text, ctx): Quota => {
+    return parseQuota(text) ?? refuse(ctx, `${show(text)} is not a quota`, { expected });
   });
 }
 

@@ -10,6 +10,7 @@ import type {
   LimiterSpec,
   Log,
   Mode,
+  Plan,
   Refusal,
   SharedGate,
   SharedGenerations,
@@ -47,7 +48,7 @@ export interface HostSource {
 /** What of the configuration plugins can see. A plugin that looked at one of them is set up anew when it changes. */
 export interface HostFacts {
   readonly consumers: Consumers;
-  readonly plans: Readonly<Record<string, { readonly limit: number; readonly windowMs: number }>>;
+  readonly plans: Readonly<Record<string, Plan>>;
   readonly stores: { readonly redis: string | readonly string[] | null };
   readonly baseDir: string;
 }

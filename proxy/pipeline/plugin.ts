@@ -377,6 +377,14 @@ export interface SharedLimiter {
   take(key: string, cost: number, force?: boolean): LimitDecision;
 }
 
+/** What a plan of the configuration allows: so many requests in each window. */
+export interface Plan {
+  readonly limit: number;
+  readonly windowMs: number;
+  /** Absent: it has none. */
+  readonly quota?: { readonly limit: number; readonly per: "day" | "month" };
+}
+
 /** Counts what runs at once, exactly over all worker threads of the process (shared memory). */
 export interface SharedGate {
   /** Null: as many as the limit are inside. */
@@ -457,7 +465,7 @@ export interface Host {
   /** Runs until the instance closes; never overlaps itself. */
   every(intervalMs: number, run: () => void | Promise<void>): void;
   readonly consumers: Consumers;
-  readonly plans: Readonly<Record<string, { readonly limit: number; readonly windowMs: number }>>;
+  readonly plans: Readonly<Record<string, Plan>>;
   /** A URL; the addresses of a cluster's nodes (URLs); null: none is configured. */
   readonly stores: { readonly redis: string | readonly string[] | null };
   /** Folder of the configuration file. */

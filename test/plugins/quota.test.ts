@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { periodOf } from "../../plugins/quota.ts";
+import { periodOf } from "../../plugins/quota-period.ts";
 import { eventually } from "../support/eventually.ts";
 import { createKit } from "../support/plugin-kit.ts";
 import { RedisServer, redisMissing } from "../support/redis.ts";
@@ -85,6 +85,39 @@ test("bytes may be what is counted", async (t) => {
   const upstream = () => ({ body: "x".repeat(3000) });
   const kit = await kitOf(t, { limit: "4/day", cost: { bytes: "1KiB" } }, { upstream });
   assert.deepEqual(await statuses(kit, 3, acme), [200, 200, 429]);
+});
+
+test("plan: true takes the quota of the consumer's plan", async (t) => {
+  const of = (plan: string | null) => ({ consumer: { name: `of ${plan}`, plan, groups: [] } });
+  const kit = await kitOf(
+    t,
+    { plan: true, limit: "1/day" },
+    {
+      plans: {
+        gold: { limit: 9, windowMs: 1000, quota: { limit: 3, per: "month" } },
+        free: { limit: 9, windowMs: 1000 },
+      },
+    },
+  );
+  assert.deepEqual(await statuses(kit, 4, of("gold")), [200, 200, 200, 429]);
+  assert.match(String((await kit.request(of("gold"))).problem?.["detail"]), /3 per month/);
+  // a plan without a quota, and a consumer without a plan, have the plugin's own
+  assert.deepEqual(await statuses(kit, 2, of("free")), [200, 429]);
+  assert.deepEqual(await statuses(kit, 2, of(null)), [200, 429]);
+});
+
+test("without a limit of its own a quota bounds only those whose plan has one", async (t) => {
+  const kit = await kitOf(t, { plan: true }, { plans: { free: { limit: 9, windowMs: 1000 } } });
+  const free = { consumer: { name: "f", plan: "free", groups: [] } };
+  assert.deepEqual(await statuses(kit, 3, free), [200, 200, 200]);
+});
+
+test("a quota that nothing keeps says so when it is loaded", async (t) => {
+  const kit = await kitOf(t, { limit: "3/day" });
+  assert.deepEqual(
+    kit.logs.map(({ level, message }) => [level, message]),
+    [["warn", "a quota without stores.redis is forgotten when the process ends"]],
+  );
 });
 
 test("with a store the count outlives the process", settings, async (t) => {
