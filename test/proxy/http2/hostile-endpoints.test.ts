@@ -216,6 +216,145 @@ describe("what an endpoint says it has not processed is sent again, whatever it 
   });
 });
 
+describe("section 6.8: GOAWAY", () => {
+  const gone = (lastId: number, code: number = ErrorCode.noError) => {
+    return (peer: FramePeer): Buffer => peer.goaway(lastId, code);
+  };
+
+  test("of the highest stream announces the end: what runs is answered, what is new goes elsewhere", async () => {
+    await using lane = await lanes.lane(
+      playing(async (peer) => {
+        const { index } = peer.connection;
+        for (let one = await peer.request(); one !== null; one = await peer.request()) {
+          if (index === 0) peer.send(gone(0x7fffffff)(peer));
+          peer.send(peer.ok(one.id, String(index)));
+        }
+      }),
+    );
+    using client = await asking(lane);
+    assert.equal((await client.response()).body, "0");
+    await client.send(lane.head("GET /"));
+    assert.equal((await client.response()).body, "1");
+    await lane.origin.connections[0]!.untilEnded();
+  });
+
+  test("a second time with a lower stream gives up what is above it: a POST goes again", async () => {
+    await using lane = await lanes.lane(
+      playing(async (peer) => {
+        const one = await peer.request();
+        if (one === null) return;
+        await peer.body(one.id);
+        if (peer.connection.index > 0) return peer.send(peer.ok(one.id, "again"));
+        peer.send(gone(0x7fffffff)(peer), gone(0)(peer));
+      }),
+      "retry",
+    );
+    using client = await lane.connect();
+    await client.send(`${lane.head("POST /", "Content-Length: 4")}body`);
+    assert.equal((await client.response()).body, "again");
+  });
+
+  for (const [name, code] of [
+    ["with an error", ErrorCode.enhanceYourCalm],
+    ["with a code that nobody knows", 0xdeadbeef],
+  ] as const)
+    test(`${name} still answers the streams that it names`, async () => {
+      await using lane = await lanes.lane(
+        playing(async (peer) => {
+          const { id } = (await peer.request())!;
+          peer.send(gone(id, code)(peer), peer.ok(id, "answered"));
+        }),
+      );
+      using client = await asking(lane);
+      assert.equal((await client.response()).body, "answered");
+    });
+
+  test("and then the end, with a POST taken and not answered, is 502 and no second try", async () => {
+    let requests = 0;
+    await using lane = await lanes.lane(
+      playing(async (peer) => {
+        const one = await peer.request();
+        if (one === null) return;
+        requests++;
+        await peer.body(one.id);
+        peer.send(gone(one.id)(peer));
+        peer.connection.end();
+      }),
+      "retry",
+    );
+    using client = await lane.connect();
+    await client.send(`${lane.head("POST /", "Content-Length: 4")}body`);
+    assert.equal((await client.response()).code, "upstream-reset");
+    assert.equal(requests, 1);
+  });
+
+  test("between two requests sends the next one to a new connection", async () => {
+    await using lane = await lanes.lane(
+      playing(async (peer) => {
+        const { id } = (await peer.request())!;
+        peer.send(peer.ok(id, String(peer.connection.index)));
+        peer.send(gone(id)(peer));
+      }),
+    );
+    for (const index of ["0", "1", "2"]) {
+      using client = await asking(lane);
+      assert.equal((await client.response()).body, index);
+      await lane.origin.connections[Number(index)]!.untilEnded();
+    }
+  });
+
+  test("of a connection that is over in the middle of an upload gives the caller an answer", async () => {
+    await using lane = await lanes.lane(
+      playing(async (peer) => {
+        const { id } = (await peer.request())!;
+        peer.send(gone(id, ErrorCode.internalError)(peer), peer.reset(id, ErrorCode.internalError));
+      }),
+    );
+    using client = await lane.connect();
+    await client.send(`${lane.head("POST /", "Content-Length: 100000")}start`);
+    assert.equal((await client.response()).code, "upstream-reset");
+  });
+});
+
+describe("an endpoint that turns everything down", () => {
+  for (const [name, code] of [
+    ["CANCEL", ErrorCode.cancel],
+    ["ENHANCE_YOUR_CALM", ErrorCode.enhanceYourCalm],
+    ["HTTP_1_1_REQUIRED", ErrorCode.http11Required],
+    ["an unknown code", 0xdeadbeef],
+  ] as const)
+    test(`by RST_STREAM with ${name} is 502 each time, on one connection`, async () => {
+      await using lane = await lanes.lane(
+        playing(async (peer) => {
+          for (let one = await peer.request(); one !== null; one = await peer.request())
+            peer.send(peer.reset(one.id, code));
+        }),
+      );
+      for (let i = 0; i < 5; i++) {
+        using client = await lane.connect();
+        await client.send(lane.head("POST /", "Content-Length: 0"));
+        assert.equal((await client.response()).code, "upstream-reset");
+      }
+      assert.equal(lane.origin.connections.length, 1);
+    });
+
+  test("by allowing no streams is asked on connections of their own, and answers", async () => {
+    await using lane = await lanes.lane(
+      playing(
+        async (peer) => {
+          for (let one = await peer.request(); one !== null; one = await peer.request())
+            peer.send(peer.ok(one.id, "late"));
+        },
+        [[Setting.maxConcurrentStreams, 0]],
+      ),
+    );
+    for (let i = 0; i < 3; i++) {
+      using client = await asking(lane);
+      assert.equal((await client.response()).body, "late");
+    }
+  });
+});
+
 describe("windows:", () => {
   test("section 6.9.2: an initial window of zero: the body waits, and goes as the window opens", async () => {
     await using lane = await lanes.lane(
