@@ -1,4 +1,7 @@
-/** Who may call whom: first deny, then allow, then the default. Paths and methods as in CONTRACT sections 2 and 11. */
+/**
+ * Who may call whom: first deny, then allow, then the default. Paths and methods as in CONTRACT sections 2 and 11.
+ * CONNECT is allowed by rules that list it and by nothing else: what is said in a tunnel has neither method nor path.
+ */
 
 export interface AccessRequest {
   /** SPIFFE URI of the verified caller; null: none. */
@@ -87,13 +90,17 @@ export function compileAccess(options: AccessOptions): AccessRules {
     rule: "access.default",
     shadow: none,
   };
+  const noTunnel: AccessDecision = { ...otherwise, allowed: false };
   return {
     decide(request) {
-      let decision = otherwise;
+      const isTunnel = request.method === "CONNECT";
+      const base = isTunnel ? noTunnel : otherwise;
+      let decision = base;
       let denied = false;
       let shadow: string[] | null = null;
       for (const rule of byService.get(request.to) ?? everywhere) {
-        if (rule.action === "allow" && decision !== otherwise) continue;
+        if (rule.action === "allow" && decision !== base) continue;
+        if (rule.action === "allow" && isTunnel && rule.methods === null) continue;
         if (rule.action === "deny" && denied) continue;
         if (!matches(rule, request)) continue;
         if (rule.action === "shadow") (shadow ??= []).push(rule.name);

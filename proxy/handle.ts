@@ -36,7 +36,9 @@ function begin(
     keepCallersId(x);
     const refusal = readTarget(req, req.target);
     // CONNECT names a host and a port, and no path
-    const isTunnel = req.method === "CONNECT" && env.mode !== "mesh-inbound";
+    const isTunnel = req.method === "CONNECT";
+    // where there is no tunnel, what was meant for it must not be read as requests
+    if (isTunnel) downstream.closeAfter();
     if (refusal !== null && req.target !== "*" && !isTunnel) {
       downstream.closeAfter();
       return fail(x, new ProxyError("bad-request", refusal));
@@ -71,13 +73,11 @@ function match(x: Exchange): void {
     );
   }
   const route = found.value;
-  if (req.method === "CONNECT" && !mayTunnel(x, route)) {
-    x.downstream.closeAfter();
+  if (req.method === "CONNECT" && !mayTunnel(x, route))
     return fail(
       x,
       new ProxyError("not-implemented", `CONNECT is not offered by route ${route.name}`),
     );
-  }
   x.matchedPrefix = found.matchedPrefix;
   x.route = route;
   choosePolicy(x, route);
@@ -231,9 +231,9 @@ function keepCallersId(x: Exchange): void {
   if (id !== undefined && /^[\x21-\x7e]{1,128}$/.test(id)) x.id = id;
 }
 
-/** An app names services by CONNECT at its own sidecar; anybody else needs a route that says so. */
+/** An app names services by CONNECT at its own sidecar, and a peer needs an access rule that lists it; at the edge a route has to. */
 function mayTunnel(x: Exchange, route: Route): boolean {
-  return route.target.kind === "service" && (route.connects || x.env.mode === "mesh-outbound");
+  return route.target.kind === "service" && (route.connects || x.env.mode !== "gateway");
 }
 
 function misdirected(x: Exchange): ProxyError {

@@ -86,6 +86,13 @@ function secureDial(
 ): Secure | null {
   const service = config.services[name]!;
   if (usesMtls(service, env.mode)) {
+    if (service.proxyProtocol !== null)
+      problems.push({
+        path: ["services", name, "proxyProtocol"],
+        at: "value",
+        message: `"${name}" is called through a sidecar, which knows the caller by its certificate`,
+        expected: "mtls: false on the service, or no proxyProtocol",
+      });
     if (env.identity === null || config.mesh === null) {
       problems.push({
         path: ["services", name],

@@ -83,7 +83,7 @@ class ConnectTunnel implements Tunnel, ReachOwner {
     if (reply !== null) this.refuse(new ProxyError(reply.code ?? "plugin-error", reply.detail));
   }
 
-  reached(error: ProxyError | null, upstream: Transport | null): void {
+  reached(error: ProxyError | null, upstream: Transport | null, rest: Buffer): void {
     if (upstream === null) return this.refuse(error!);
     const { x } = this;
     const taken = x.downstream.takeOver();
@@ -99,6 +99,7 @@ class ConnectTunnel implements Tunnel, ReachOwner {
     });
     taken.transport.write(ESTABLISHED);
     this.splice.start(taken.rest, taken.hasEnded);
+    if (rest.length > 0) this.splice.upstream.onData(rest);
   }
 
   private spliced(broken: Side | null, cause: Error | null): void {

@@ -1,17 +1,22 @@
 /** Brings a tunnel to an endpoint: balanced, and tried again elsewhere when a connection cannot be made. */
 
 import { ProxyError } from "../errors.ts";
+import type { Wheel } from "../clock.ts";
 import type { Dial } from "../exchange.ts";
 import type { Transport } from "../listen/transport.ts";
 import type { ServiceMetrics } from "../observe/request-metrics.ts";
 import type { Endpoint } from "../service/endpoint.ts";
 import type { Choice } from "../snapshot.ts";
 import type { DialTarget } from "../upstream/connect.ts";
+import { askPeer } from "./ask-peer.ts";
+
+const NOTHING = Buffer.alloc(0);
 
 /** What reaching needs of a worker. */
 export interface ReachEnv {
   readonly dial: Dial;
   readonly metrics: ServiceMetrics;
+  readonly wheel: Wheel;
   now(): number;
 }
 
@@ -23,8 +28,11 @@ export interface ReachOwner {
   preface(): Uint8Array | null;
   /** Before each try; who wants none calls {@link Reach.leave}. */
   attempting(endpoint: Endpoint, previous: string | null): void;
-  /** Once, unless it is left before: a paused connection, or why there is none. */
-  reached(error: ProxyError | null, upstream: Transport | null): void;
+  /**
+   * Once, unless it is left before: a paused connection, or why there is none.
+   * @param rest what the other side has said already
+   */
+  reached(error: ProxyError | null, upstream: Transport | null, rest: Buffer): void;
 }
 
 /** Counts as one request of its service, and as a running one of its endpoint until it is left. */
@@ -90,17 +98,47 @@ export class Reach {
     this.isHeld = true;
     owner.attempting(endpoint, this.previous);
     if (this.isLeft) return service.report(endpoint, "cancelled", 0, startMs);
-    const options = { timeoutMs: policy.connectTimeoutMs, preface: owner.preface() };
-    this.dialling = env.dial(owner.targetOf(endpoint), options, (error, upstream) => {
-      this.dialling = null;
-      if (this.isLeft) return upstream?.destroy();
-      const nowMs = env.now();
-      const outcome = upstream === null ? "failure" : "success";
-      service.report(endpoint, outcome, nowMs - startMs, nowMs);
-      env.metrics.attempt(service.name, endpoint.address, error?.code ?? "connected");
-      if (error === null) owner.reached(null, upstream);
-      else this.failed(endpoint, error);
+    const timeoutMs = policy.connectTimeoutMs;
+    if (!isBehindPeer(endpoint)) {
+      const options = { timeoutMs, preface: owner.preface() };
+      this.dialling = env.dial(owner.targetOf(endpoint), options, (error, upstream) =>
+        this.ended(endpoint, startMs, error, upstream, NOTHING),
+      );
+      return;
+    }
+    // a sidecar is asked for its app in HTTP/1.1
+    const target: DialTarget = { ...endpoint.target, protocol: "http1" };
+    this.dialling = env.dial(target, { timeoutMs }, (error, upstream) => {
+      if (upstream === null || this.isLeft)
+        return this.ended(endpoint, startMs, error, upstream, NOTHING);
+      const { wheel } = env;
+      const asked = { service: service.name, endpoint: endpoint.address, timeoutMs, wheel };
+      this.dialling = askPeer(upstream, { ...asked, now: () => env.now() }, (refusal, rest) =>
+        this.ended(endpoint, startMs, refusal, refusal === null ? upstream : null, rest),
+      );
     });
+  }
+
+  /** A try has ended. */
+  private ended(
+    endpoint: Endpoint,
+    startMs: number,
+    error: ProxyError | null,
+    upstream: Transport | null,
+    rest: Buffer,
+  ): void {
+    this.dialling = null;
+    if (this.isLeft) return upstream?.destroy();
+    const { env } = this;
+    const { service } = this.choice;
+    const nowMs = env.now();
+    const isRefused = error?.code === "forbidden";
+    const outcome = upstream === null && !isRefused ? "failure" : "success";
+    service.report(endpoint, outcome, nowMs - startMs, nowMs);
+    env.metrics.attempt(service.name, endpoint.address, error?.code ?? "connected");
+    if (error === null) this.owner.reached(null, upstream, rest);
+    else if (isRefused) this.end(error);
+    else this.failed(endpoint, error);
   }
 
   /** Nothing of the caller's has been sent: another endpoint may have the connection. */
@@ -122,6 +160,11 @@ export class Reach {
 
   private end(error: ProxyError): void {
     this.release();
-    if (!this.isLeft) this.owner.reached(error, null);
+    if (!this.isLeft) this.owner.reached(error, null, NOTHING);
   }
+}
+
+/** What it speaks is no HTTP, and a sidecar stands before it. */
+function isBehindPeer({ target }: Endpoint): boolean {
+  return target.protocol === "tcp" && target.tls?.kind === "mesh";
 }

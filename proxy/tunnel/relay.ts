@@ -345,7 +345,8 @@ class Relay extends Timed implements Served, ReachOwner, TransportHandler {
     if (rejection !== null) this.rejected(rejection);
   }
 
-  reached(error: ProxyError | null, upstream: Transport | null): void {
+  reached(error: ProxyError | null, upstream: Transport | null, rest: Buffer): void {
+    if (rest.length > 0) this.greeting = rest;
     if (upstream !== null) this.env.metrics.connection("upstream", 1);
     if (this.stage === "reading") {
       if (upstream === null) {
@@ -390,7 +391,8 @@ class Relay extends Timed implements Served, ReachOwner, TransportHandler {
       },
       onDrain() {},
     };
-    upstream.resume();
+    if (this.greeting === null) upstream.resume();
+    else if (this.isSilent || this.env.habit.believesService) this.goTo(this.target!.to, "");
   }
 
   // === bytes both ways ===

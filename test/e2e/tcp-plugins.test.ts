@@ -273,7 +273,9 @@ describe("a bug costs one connection, never the process:", () => {
   test("in accept", async () => {
     assert.equal(await isCut("bug-accept", "x"), true);
     assert.equal(gateway.child.exitCode, null);
-    assert.ok((await gateway.metric("weft_plugin_errors_total", { plugin: "buggy" })) >= 1);
+    await eventually("the bug to be counted", async () => {
+      return (await gateway.metric("weft_plugin_errors_total", { plugin: "buggy" })) >= 1;
+    });
   });
 
   test("in data, with other connections untouched", async () => {

@@ -1,13 +1,15 @@
-/** CONNECT at a sidecar's outbound port: a tunnel to the service that it names, through mTLS or, where that is off, plain. */
+/** CONNECT between sidecars and at their outbound port: tunnels to services, through mTLS or, where that is off, plain. */
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import fs from "node:fs";
+import http2 from "node:http2";
 import net from "node:net";
 import os from "node:os";
 import path from "node:path";
 import { after, before, test } from "node:test";
 import { createAuthority, issueCertificate } from "../../control/authority/authority.ts";
+import { eventually } from "../support/eventually.ts";
 import { Gateway } from "../support/gateway.ts";
 import { answering, ok, Origin } from "../support/origin.ts";
 import { freePorts } from "../support/ports.ts";
@@ -17,6 +19,9 @@ let app: Origin;
 let database: net.Server;
 let orders: Gateway;
 let web: Gateway;
+let ledger: Gateway;
+let edge: Gateway;
+let batch: Gateway;
 
 before(async () => {
   app = await Origin.start(answering(() => ok("orders")));
@@ -29,7 +34,7 @@ before(async () => {
   database.listen(0, "127.0.0.1");
   await once(database, "listening");
   await createAuthority(folder, "weft.local");
-  for (const service of ["web", "orders"])
+  for (const service of ["web", "orders", "ledger", "edge", "batch"])
     await issueCertificate({ service, ca: folder, out: folder });
   const identity = (name: string): string =>
     `{ cert: ${folder}/${name}.crt, key: ${folder}/${name}.key, bundle: ${folder}/bundle.crt }`;
@@ -49,6 +54,40 @@ admin: { address: "127.0.0.1:${admin}" }
 workers: 1
 `,
   });
+  ledger = await Gateway.start({
+    mode: "mesh",
+    ports: 2,
+    config: ({ port, admin }) => `
+mesh:
+  service: ledger
+  app: 127.0.0.1:${(database.address() as net.AddressInfo).port}
+  outbound: 127.0.0.1:${port[0]}
+  inbound: 127.0.0.1:${port[1]}
+  identity: ${identity("ledger")}
+access:
+  rules:
+    - { to: ledger, from: [web, edge], methods: [CONNECT] }
+    - { to: ledger, from: [batch] }
+admin: { address: "127.0.0.1:${admin}" }
+observe: { accessLog: { format: json } }
+workers: 1
+`,
+  });
+  const edgeOf = (name: string): Promise<Gateway> =>
+    Gateway.start({
+      config: ({ port, admin }) => `
+gateway:
+  listeners: [{ name: ledger, host: 127.0.0.1, port: ${port[0]}, protocol: tcp, to: ledger }]
+mesh: { service: ${name}, identity: ${identity(name)} }
+services:
+  ledger: { endpoints: ["127.0.0.1:${ledger.ports[1]}"], protocol: tcp, mtls: true }
+admin: { address: "127.0.0.1:${admin}" }
+observe: { accessLog: { format: json } }
+workers: 1
+`,
+    });
+  edge = await edgeOf("edge");
+  batch = await edgeOf("batch");
   web = await Gateway.start({
     mode: "mesh",
     ports: 2,
@@ -62,6 +101,7 @@ mesh:
 services:
   orders: { endpoints: ["127.0.0.1:${orders.ports[1]}"] }
   database: { endpoints: ["127.0.0.1:${(database.address() as net.AddressInfo).port}"], mtls: false }
+  ledger: { endpoints: ["127.0.0.1:${ledger.ports[1]}"], protocol: tcp }
   nobody: { endpoints: ["127.0.0.1:${nobody}"], mtls: false }
 admin: { address: "127.0.0.1:${admin}" }
 workers: 1
@@ -71,6 +111,9 @@ workers: 1
 after(async () => {
   await web?.stop();
   await orders?.stop();
+  await ledger?.stop();
+  await edge?.stop();
+  await batch?.stop();
   await app.close();
   database.close();
   fs.rmSync(folder, { recursive: true, force: true });
@@ -115,4 +158,67 @@ test("a sidecar's inbound port offers none", async () => {
   await client.response({ noBody: true });
   await client.send("CONNECT other:80 HTTP/1.1\r\nHost: other:80\r\n\r\n");
   assert.ok((await client.response()).status >= 400);
+});
+
+/** The tunnel to a service by HTTP/2 at the outbound port of web: everything it says, once it has ended. */
+async function overHttp2(service: string, says: string): Promise<string> {
+  const session = http2.connect(`http://127.0.0.1:${web.port}`);
+  try {
+    const stream = session.request(
+      { ":method": "CONNECT", ":authority": `${service}:5432` },
+      { endStream: false },
+    );
+    let text = "";
+    stream.on("data", (chunk: Buffer) => (text += chunk.toString()));
+    const [headers] = (await once(stream, "response")) as [http2.IncomingHttpHeaders];
+    assert.equal(headers[":status"], 200);
+    stream.end(says);
+    await once(stream, "close");
+    return text;
+  } finally {
+    session.close();
+  }
+}
+
+test("over HTTP/2 (RFC 9113 section 8.5), a stream is a tunnel", async () => {
+  assert.equal(await overHttp2("database", "select 1\n"), "welcome\nselect 1\nbye\n");
+});
+
+test("to a peer that speaks no HTTP: from sidecar to sidecar, whatever the app speaks to its own", async () => {
+  using client = await web.connect();
+  await client.send("CONNECT ledger:5432 HTTP/1.1\r\nHost: ledger:5432\r\n\r\nearly\n");
+  await client.has("HTTP/1.1 200 Connection established\r\n\r\n");
+  await client.has("welcome\n");
+  await client.has("early\n");
+  client.end();
+  assert.ok((await client.untilEnded()).endsWith("bye\n"));
+  assert.equal(await overHttp2("ledger", "select 2\n"), "welcome\nselect 2\nbye\n");
+  await eventually("the callee's line", () =>
+    /"method":"CONNECT"[^\n]*"end":"complete","peer":"spiffe:\/\/weft\.local\/service\/web"/.test(
+      ledger.stdout,
+    ),
+  );
+});
+
+test("a TCP listener of a gateway reaches it the same way, megabytes and half-closes included", async () => {
+  using client = await edge.connect();
+  await client.has("welcome\n");
+  const bytes = "x".repeat(2 * 1024 * 1024);
+  await client.send(bytes);
+  client.end();
+  assert.equal(await client.untilEnded(), `welcome\n${bytes}bye\n`);
+});
+
+test("a rule has to list CONNECT: one for every method allows no tunnel", async () => {
+  const client = await batch.connect().catch(() => null);
+  await client?.untilClosed();
+  assert.equal(client?.text ?? "", "");
+  await eventually("the line", () =>
+    /"code":"forbidden"[^\n]*answered CONNECT with 403/.test(batch.stdout),
+  );
+  assert.equal(
+    await batch.metric("weft_retries_total", { service: "ledger" }),
+    0,
+    "a refusal is no reason to try again",
+  );
 });

@@ -147,3 +147,19 @@ test("a star in the middle of a path is named as a mistake", () => {
   assert.match(pathPatternProblem("/orders/*/items")!, /at the end/);
   assert.match(pathPatternProblem("orders")!, /begins with/);
 });
+
+test("CONNECT is allowed by a rule that lists it, and by nothing else", () => {
+  const tunnel = { method: "CONNECT", path: "" };
+  assert.equal(ask([], tunnel, "allow").allowed, false);
+  assert.equal(ask([rule({})], tunnel).allowed, false);
+  assert.equal(ask([rule({ paths: ["*"] })], tunnel, "allow").allowed, false);
+  const listed = rule({ methods: ["CONNECT"] });
+  assert.deepEqual(ask([rule({}), listed], tunnel), {
+    allowed: true,
+    rule: "access.rules[1]",
+    shadow: [],
+  });
+  // to deny it, nobody has to name it
+  assert.equal(ask([listed, rule({ action: "deny" })], tunnel).rule, "access.rules[1]");
+  assert.equal(ask([listed, rule({ action: "deny" })], tunnel).allowed, false);
+});
