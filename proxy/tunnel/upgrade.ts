@@ -1,5 +1,9 @@
-/** WebSocket upgrades: http-proxy's `ws()` over connections that weft dials itself, so that mTLS, balancing and limits hold. */
+/**
+ * WebSockets: to endpoints of HTTP/2 that take it an extended CONNECT (RFC 8441), to all others an Upgrade, by http-proxy's
+ * `ws()` over connections that weft dials itself, so that mTLS, balancing and limits hold.
+ */
 
+import { createHash } from "node:crypto";
 import http from "node:http";
 import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
@@ -7,13 +11,20 @@ import httpProxy from "http-proxy";
 import { fail, finish } from "../answer.ts";
 import { ProxyError } from "../errors.ts";
 import type { Exchange, Tunnel } from "../exchange.ts";
-import { requestHeadText } from "../http1/serialise.ts";
+import type { ResponseHead } from "../http/head.ts";
+import type { TunnelEnd } from "../http/stream.ts";
+import { requestHeadText, responseHeadText } from "../http1/serialise.ts";
+import { releaseArrays } from "../http1/scan.ts";
+import type { ClientStream } from "../http2/client-stream.ts";
+import { ClientTunnel, type ClientTunnelOwner } from "../http2/client-tunnel.ts";
 import type { Transport } from "../listen/transport.ts";
 import type { DoneInfo } from "../pipeline/plugin.ts";
 import { runAttempt } from "../pipeline/run.ts";
 import type { Endpoint } from "../service/endpoint.ts";
-import type { OutgoingHead } from "../upstream/forward.ts";
+import { copyOf, type OutgoingHead } from "../upstream/forward.ts";
 import type { DialTarget } from "../upstream/connect.ts";
+import { poolOf } from "../upstream/endpoint-pool.ts";
+import { Http2Pool } from "../upstream/http2-pool.ts";
 import { Splice, type Side } from "./splice.ts";
 import { TransportStream } from "./transport-stream.ts";
 
@@ -48,12 +59,14 @@ export function prepareTunnel(x: Exchange, head: OutgoingHead): Tunnel {
   return new Upgrade(x, head);
 }
 
-class Upgrade implements Tunnel {
+class Upgrade implements Tunnel, ClientTunnelOwner {
   private readonly x: Exchange;
   private readonly head: OutgoingHead;
   private readonly caller = new TransportStream();
   private endpoint: Endpoint | null = null;
   private endpointStream: TransportStream | null = null;
+  /** The endpoint's side, when it is a stream of HTTP/2. */
+  private tunnel: ClientTunnel | null = null;
   /** What the handshake has become. */
   private splice: Splice | null = null;
   private dialling: { cancel(): void } | null = null;
@@ -86,6 +99,7 @@ class Upgrade implements Tunnel {
     this.dialling?.cancel();
     this.leaveEndpoint(this.x.code === "deadline-exceeded" ? "failure" : "cancelled");
     this.endpointStream?.destroy();
+    if (this.splice === null) this.tunnel?.reset();
   }
 
   destroy(how: DoneInfo["end"]): void {
@@ -99,7 +113,7 @@ class Upgrade implements Tunnel {
       if (how !== "complete") splice.reset();
       x.requestBytes = splice.downstream.bytes;
       x.responseBytes = splice.upstream.bytes;
-      x.env.metrics.connection("upstream", -1);
+      if (this.tunnel === null) x.env.metrics.connection("upstream", -1);
     }
     finish(x, how);
   }
@@ -121,7 +135,24 @@ class Upgrade implements Tunnel {
     endpoint.active++;
     this.endpoint = endpoint;
     this.startedMs = nowMs;
-    // an upgrade is a thing of HTTP/1.1, whatever else the endpoint speaks
+    const pool = poolOf(endpoint, x.env, x.req);
+    if (!(pool instanceof Http2Pool)) return this.dialHttp1(endpoint);
+    const { connectTimeoutMs } = x.policy!;
+    let isOpen = false;
+    const opening = pool.openTunnel(endpoint.target, connectTimeoutMs, (error, stream) => {
+      isOpen = true;
+      this.dialling = null;
+      if (this.over) stream?.cancel();
+      else if (error !== null) this.dialFailed(error);
+      else if (stream === null) this.dialHttp1(endpoint);
+      else this.connect(stream);
+    });
+    if (!isOpen) this.dialling = opening;
+  }
+
+  /** Whatever else the endpoint speaks. */
+  private dialHttp1(endpoint: Endpoint): void {
+    const { x } = this;
     const target: DialTarget = { ...endpoint.target, protocol: "http1" };
     this.dialling = x.env.dial(
       target,
@@ -164,18 +195,7 @@ class Upgrade implements Tunnel {
     };
     caller.onClosed = () => this.closed();
     upstream.onClosed = () => this.closed();
-    const fields = x.req.headers;
-    if (x.chain?.attempt != null) {
-      const reply = runAttempt(x.chain, x, {
-        number: x.attempts,
-        service: x.service!.name,
-        endpoint: this.endpoint!.address,
-        headers: fields,
-        previous: null,
-      });
-      if (reply !== null)
-        return this.refuse(new ProxyError(reply.code ?? "plugin-error", reply.detail));
-    }
+    if (this.isRefusedByPlugin()) return;
     const agent = new http.Agent({ keepAlive: false });
     agent.createConnection = () => upstream;
     const { host, port } = this.endpoint!;
@@ -206,6 +226,57 @@ class Upgrade implements Tunnel {
     );
   }
 
+  private isRefusedByPlugin(): boolean {
+    const { x } = this;
+    if (x.chain?.attempt == null) return false;
+    const reply = runAttempt(x.chain, x, {
+      number: x.attempts,
+      service: x.service!.name,
+      endpoint: this.endpoint!.address,
+      headers: x.req.headers,
+      previous: null,
+    });
+    if (reply === null) return false;
+    this.refuse(new ProxyError(reply.code ?? "plugin-error", reply.detail));
+    return true;
+  }
+
+  // === over HTTP/2 ===
+
+  private connect(stream: ClientStream): void {
+    const { x, head } = this;
+    this.tunnel = new ClientTunnel(stream, this);
+    if (this.isRefusedByPlugin()) return;
+    const { target, authority, drop, extra } = head;
+    // RFC 8441 section 5: the stream is proof enough
+    const fields = copyOf(x.req.headers);
+    fields.delete("sec-websocket-key");
+    stream.sendConnect(this.tunnel, { req: x.req, fields, target, authority, drop, extra });
+  }
+
+  tunnelAnswered(head: ResponseHead): void {
+    const { x } = this;
+    const isSwitch = head.status >= 200 && head.status < 300;
+    this.answered(isSwitch ? 101 : head.status);
+    const taken = x.downstream.takeOver();
+    if (taken === null) return this.destroy("client-aborted");
+    this.taken = true;
+    if (isSwitch) {
+      head.status = 101;
+      const key = x.req.headers.get("sec-websocket-key") ?? "";
+      const more = `connection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: ${acceptOf(key)}\r\n`;
+      taken.transport.write(responseHeadText(head, "none", false, false, more));
+    } else taken.transport.write(responseHeadText(head, "close", true, false, ""));
+    releaseArrays(head.headers);
+    this.join(taken.transport, this.tunnel!).start(taken.rest, taken.hasEnded);
+  }
+
+  tunnelFailed(error: ProxyError): void {
+    this.refuse(error);
+  }
+
+  // === over HTTP/1.1 ===
+
   /** @internal the handshake is about to be sent */
   sending(request: http.ClientRequest): void {
     // the target goes on byte for byte, whatever a join of URLs would make of it
@@ -233,13 +304,17 @@ class Upgrade implements Tunnel {
       return this.destroy("client-aborted");
     }
     x.env.metrics.connection("upstream", 1);
-    const splice = new Splice(downstream.end, upstream.end, {
-      spliced: (broken, cause) => this.spliced(broken, cause),
-    });
-    this.splice = splice;
+    const splice = this.join(downstream.end, upstream.end);
     splice.start(downstream.rest, downstream.hasEnded);
     if (upstream.rest.length > 0) splice.upstream.onData(upstream.rest);
     if (upstream.hasEnded) splice.upstream.onEnd();
+  }
+
+  private join(downstream: TunnelEnd, upstream: TunnelEnd): Splice {
+    const owner = {
+      spliced: (broken: Side | null, cause: Error | null) => this.spliced(broken, cause),
+    };
+    return (this.splice = new Splice(downstream, upstream, owner));
   }
 
   private spliced(broken: Side | null, cause: Error | null): void {
@@ -315,6 +390,7 @@ class Upgrade implements Tunnel {
     this.over = true;
     this.leaveEndpoint("failure");
     this.endpointStream?.destroy();
+    this.tunnel?.reset();
     this.x.tunnel = null;
     fail(this.x, error);
     this.x.downstream.flush();
@@ -355,4 +431,9 @@ class Upgrade implements Tunnel {
     if (this.startedMs >= 0)
       x.service!.report(endpoint, outcome, x.env.now() - this.startedMs, x.env.now());
   }
+}
+
+/** RFC 6455 section 4.2.2. */
+function acceptOf(key: string): string {
+  return createHash("sha1").update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest("base64");
 }

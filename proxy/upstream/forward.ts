@@ -525,7 +525,7 @@ export function hasKind(fields: Fields, kind: number): boolean {
 }
 
 /** The same received fields with edits of their own. */
-function copyOf(fields: Fields): Fields {
+export function copyOf(fields: Fields): Fields {
   const copy = new Fields();
   copy.raw = fields.raw;
   copy.offsets = fields.offsets;

@@ -3,6 +3,7 @@
 import type { TLSSocket } from "node:tls";
 import { ProxyError } from "../errors.ts";
 import type { UpstreamStream } from "../http/stream.ts";
+import { ClientStream } from "../http2/client-stream.ts";
 import { ClientSession, type SessionOwner } from "../http2/client.ts";
 import { errorName } from "../http2/frames.ts";
 import type { Transport } from "../listen/transport.ts";
@@ -14,6 +15,9 @@ const SPREAD = 100;
 
 /** What an endpoint speaks, once it has told. */
 type Learned = "http1" | "http2" | null;
+
+/** A stream, or why there is none; both null: not over HTTP/2. */
+export type TunnelOpened = (error: ProxyError | null, stream: ClientStream | null) => void;
 
 /** A request that waits for a connection. */
 interface Waiting {
@@ -65,6 +69,38 @@ export class Http2Pool implements UpstreamPool, SessionOwner {
         if (this.waiting.length > 0) return;
         this.dialling?.cancel();
         this.dialling = null;
+      },
+    };
+  }
+
+  /**
+   * A stream for an extended CONNECT (RFC 8441).
+   * @param done a stream, or an error; null of both: the endpoint speaks HTTP/1.1, or does not take it
+   */
+  openTunnel(target: DialTarget, timeoutMs: number, done: TunnelOpened): { cancel(): void } {
+    let taken: UpstreamStream | null = null;
+    const opened: Connected = (error, stream) => {
+      if (error !== null) return done(error, null);
+      if (!(stream instanceof ClientStream)) {
+        stream!.cancel();
+        return done(null, null);
+      }
+      taken = stream;
+      stream.whetherConnects((failure, connects) => {
+        taken = null;
+        if (!connects) stream.cancel();
+        done(failure, connects ? stream : null);
+      });
+    };
+    let connecting: { cancel(): void } | null = null;
+    const free = this.learned === "http1" ? null : this.take();
+    if (this.learned === "http1") done(null, null);
+    else if (free !== null) opened(null, free);
+    else connecting = this.connect(target, timeoutMs, opened);
+    return {
+      cancel: () => {
+        connecting?.cancel();
+        taken?.cancel();
       },
     };
   }
