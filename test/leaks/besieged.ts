@@ -154,6 +154,8 @@ services:
   secure: { endpoints: ["127.0.0.1:${at.secure}"], tls: { ca: ca.crt, serverName: a.test } }
   strange: { endpoints: ["127.0.0.1:${at.secure}"], tls: { serverName: a.test } }
   streams: { endpoints: ["127.0.0.1:${at.streams}"], protocol: http2 }
+  # the same with connections of its own: aborts cut those of the other
+  calm: { endpoints: ["127.0.0.1:${at.streams}"], protocol: http2 }
 policies:
   default: { retry: { attempts: 0 }, ejection: { consecutive: 10000 } }
 routes:
@@ -164,6 +166,7 @@ routes:
   - { hosts: [a.test], match: { path: /secure }, to: secure }
   - { hosts: [a.test], match: { path: /strange }, to: strange }
   - { hosts: [a.test], match: { path: /grpc }, to: streams }
+  - { hosts: [a.test], match: { path: /calm }, to: calm }
   - { hosts: [a.test], match: { path: /grpc-hurried }, to: streams, policy: { idleTimeout: 50ms } }
   - { hosts: [a.test], match: { path: /hurried }, to: moody, policy: { timeout: 50ms } }
   - { hosts: [a.test], match: { path: /tried }, to: moody, policy: { attemptTimeout: 50ms } }

@@ -1,6 +1,5 @@
 /** Hours of everything at once: `npm run soak -- [--minutes N]`. Fails when a good request fails or something grows. */
 
-import http from "node:http";
 import fs from "node:fs";
 import path from "node:path";
 import { parseArgs } from "node:util";
@@ -9,6 +8,7 @@ import { Besieged } from "../leaks/besieged.ts";
 import type { Holdings } from "../leaks/besieged.ts";
 import { aborts, provoke } from "../leaks/aborts.ts";
 import { growthOf } from "./growth.ts";
+import { WellBehaved } from "./well-behaved.ts";
 
 const { values } = parseArgs({ options: { minutes: { type: "string", default: "10" } } });
 const minutes = Number(values.minutes);
@@ -19,59 +19,6 @@ if (!(minutes > 0)) {
 
 /** A pause between two looks, in which everything settles; the rest of the time is load. */
 const roundMs = Math.min(30_000, (minutes * 60_000) / 12);
-const agent = new http.Agent({ keepAlive: true, maxSockets: 8 });
-
-/** Well-behaved callers on kept connections, until told to stop: how many asked, and what failed. */
-function wellBehaved(port: number): { stop(): Promise<{ asked: number; failed: string[] }> } {
-  let isOver = false;
-  let asked = 0;
-  const failed: string[] = [];
-  const lane = async (): Promise<void> => {
-    while (!isOver) {
-      const verdict = await ask(port, asked++ % 3);
-      if (verdict !== null) failed.push(verdict);
-    }
-  };
-  const all = Promise.all([lane(), lane(), lane(), lane()]);
-  return {
-    async stop() {
-      isOver = true;
-      await all;
-      return { asked, failed };
-    },
-  };
-}
-
-/** Null, or what went wrong. */
-function ask(port: number, kind: number): Promise<string | null> {
-  const upload = kind === 2;
-  return new Promise((resolve) => {
-    const request = http.request(
-      {
-        port,
-        host: "127.0.0.1",
-        agent,
-        method: upload ? "POST" : "GET",
-        path: kind === 0 ? "/ok" : "/chunked",
-        headers: { host: "a.test" },
-      },
-      (response) => {
-        let body = "";
-        response.on("data", (chunk: Buffer) => (body += chunk.toString()));
-        response.on("error", (error) => resolve(String(error)));
-        response.on("end", () =>
-          resolve(
-            response.statusCode === 200 && body === "ok" ? null : `${response.statusCode} ${body}`,
-          ),
-        );
-      },
-    );
-    request.on("error", (error) => resolve(String(error)));
-    if (upload) request.write("a body in chunks");
-    request.end();
-  });
-}
-
 await using besieged = await Besieged.start();
 const { gateway } = besieged;
 const config = path.join(gateway.folder, "weft.yaml");
@@ -86,7 +33,7 @@ const end = performance.now() + minutes * 60_000;
 console.log(`${minutes} minutes, a look every ${Math.round(roundMs / 1000)} s`);
 while (performance.now() < end) {
   const roundEnd = Math.min(end, performance.now() + roundMs);
-  const callers = wellBehaved(gateway.port);
+  const callers = new WellBehaved(besieged.target);
   const reloading = (async () => {
     while (performance.now() + 1000 < roundEnd) {
       fs.appendFileSync(config, `# ${++reloads}\n`);
@@ -101,7 +48,6 @@ while (performance.now() < end) {
   const { asked: count, failed } = await callers.stop();
   asked += count;
   failures.push(...failed);
-  agent.destroy();
   const look = await besieged.holdings();
   looks.push(look);
   const mib = (bytes: number) => (bytes / 1024 / 1024).toFixed(1).padStart(7);
