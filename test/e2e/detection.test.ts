@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import http2 from "node:http2";
-import type tls from "node:tls";
+import tls from "node:tls";
 import { signed, testAuthority, type Pair } from "../support/certificates.ts";
 import { eventually } from "../support/eventually.ts";
 import { Gateway } from "../support/gateway.ts";
@@ -19,7 +19,7 @@ let inner: Origin;
 let pair: Pair;
 let gateway: Gateway;
 
-const listeners = ["all", "first", "quiet", "httponly", "guarded"] as const;
+const listeners = ["all", "first", "quiet", "httponly", "guarded", "behind"] as const;
 const portOf = (name: (typeof listeners)[number]): number =>
   gateway.ports[listeners.indexOf(name)]!;
 
@@ -39,9 +39,14 @@ before(async () => {
     await connection.untilEnded();
     connection.end();
   });
-  inner = await Origin.start((connection) => void connection.send("inner\n"), {
-    tls: innerPair as tls.TlsOptions,
-  });
+  inner = await Origin.start(
+    async (connection) => {
+      connection.send("inner\n");
+      await connection.untilEnded();
+      connection.end();
+    },
+    { tls: innerPair },
+  );
   gateway = await Gateway.start({
     ports: listeners.length,
     files: { "front.crt": pair.cert, "front.key": pair.key },
@@ -64,6 +69,13 @@ gateway:
       protocol: auto
       to: shy
       plugins: [{ concurrency: { limit: 1, by: route } }]
+    - name: behind
+      host: 127.0.0.1
+      port: ${port[5]}
+      protocol: auto
+      to: shy
+      proxyProtocol: true
+      tls: { certificates: [{ cert: front.crt, key: front.key }] }
 services:
   web: { endpoints: ["${web.address}"] }
   mail: { endpoints: ["${mail.address}"], protocol: tcp }
@@ -226,6 +238,67 @@ test("a port without a service for the rest takes HTTP and closes on what is nei
   await other.send("\0\0\0\x08");
   await other.untilClosed();
   assert.equal(other.text, "");
+});
+
+test("behind a load balancer the PROXY header comes first, whatever follows it", async () => {
+  const header = "PROXY TCP4 192.0.2.7 198.51.100.1 4711 443\r\n";
+  using http = await RawClient.connect(portOf("behind"));
+  await http.send(`${header}${get}`);
+  assert.equal((await http.response()).body, "web");
+  assert.match(web.text, /x-forwarded-for: 192\.0\.2\.7\r\n/i);
+  using other = await RawClient.connect(portOf("behind"));
+  await other.send(`${header}*1\r\n`);
+  await other.has("*1\r\n");
+  const plain = await RawClient.connect(portOf("behind"));
+  await plain.send(header);
+  const secured = tls.connect({ socket: plain.socket, rejectUnauthorized: false });
+  secured.write(get);
+  let answer = "";
+  for await (const chunk of secured) {
+    answer += String(chunk);
+    if (answer.endsWith("web")) break;
+  }
+  assert.match(answer, /^HTTP\/1\.1 200/);
+});
+
+test("whatever comes, cut off wherever, nothing is left of it", async () => {
+  const beginnings = [
+    get,
+    "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "*1\r\n$4\r\n",
+    "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    "\x16",
+    "",
+    "GET",
+  ];
+  const clients: RawClient[] = [];
+  for (let round = 0; round < 20; round++) {
+    for (const [i, text] of beginnings.entries()) {
+      const client = await RawClient.connect(portOf(i % 2 === 0 ? "all" : "first"));
+      clients.push(client);
+      await client.send(text.slice(0, 1 + ((round * 7 + i) % Math.max(1, text.length))));
+      // at once, or when weft has had time to do something with it
+      if (round % 3 === 0) client.reset();
+      else if (round % 3 === 1) client.end();
+      else setTimeout(() => client.destroy(), round * 15);
+    }
+  }
+  await Promise.all(
+    clients.map((client) => eventually("the end", () => client.ended || client.closed)),
+  );
+  for (const client of clients) client.destroy();
+  for (const side of ["downstream", "upstream"])
+    await eventually(`no connection ${side}`, async () => {
+      // the pool of the HTTP service keeps what it has
+      return (
+        (await gateway.metric("weft_connections", { side })) <= (side === "upstream" ? web.open : 0)
+      );
+    });
+  await eventually("no tunnel", () => shy.open + mail.open === 0);
+  assert.equal(gateway.child.exitCode, null);
+  using http = await RawClient.connect(portOf("all"));
+  await http.send(get);
+  assert.equal((await http.response()).body, "web");
 });
 
 test("plugins of the port count connections of HTTP too, until they end", async () => {
