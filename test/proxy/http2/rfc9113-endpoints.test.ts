@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { clientPreface, errorName, readUint32 } from "../../../proxy/http2/frames.ts";
 import { signed, testAuthority, type Pair } from "../../support/certificates.ts";
-import { eventually } from "../../support/eventually.ts";
+import { eventually, within } from "../../support/eventually.ts";
 import { Lanes, type Lane } from "../../support/lanes.ts";
 import type { OriginConnection } from "../../support/origin.ts";
 import type { RawClient } from "../../support/raw-client.ts";
@@ -516,11 +516,11 @@ for (const kind of kinds) {
 
   test(`6.9.1: more than the windows is FLOW_CONTROL_ERROR while the caller reads nothing, ${where[kind]}`, async () => {
     const before = await counted(flowControlError);
-    let told: number | null = null;
+    const told = Promise.withResolvers<number>();
     await using lane = await laneOf(kind, async (peer) => {
       const { id } = (await peer.request())!;
       peer.send(peer.head(id, 200));
-      const chunk = peer.data(id, fill(16_384));
+      const chunk = many(32, peer.data(id, fill(16_384)));
       const error = (): number | null => {
         for (const { type, payload } of peer.frames) {
           if (type === FrameType.goaway) return readUint32(payload, 4);
@@ -530,12 +530,11 @@ for (const kind of kinds) {
       };
       while (error() === null && !peer.connection.closed)
         await new Promise((resolve) => peer.connection.socket.write(chunk, resolve));
-      told = error();
+      told.resolve(error() ?? -1);
     });
     using client = await asking(lane);
     client.socket.pause();
-    await lane.origin.until("an error", () => told !== null);
-    assert.equal(errorName(told!), "FLOW_CONTROL_ERROR");
+    assert.equal(errorName(await within("an error", told.promise)), "FLOW_CONTROL_ERROR");
     await isTold(lane, flowControlError, before);
   });
 
