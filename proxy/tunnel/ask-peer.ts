@@ -6,6 +6,7 @@ import { ResponseHead } from "../http/head.ts";
 import { parseResponseHead, type HeadLimits } from "../http1/head.ts";
 import { NEED_MORE, releaseArrays } from "../http1/scan.ts";
 import type { Transport, TransportHandler } from "../listen/transport.ts";
+import { nobody } from "./early-call.ts";
 
 export interface AskOptions {
   /** Name of the service, as the peer knows itself. */
@@ -108,7 +109,7 @@ class Asking extends Timed implements TransportHandler {
 
   private drop(): void {
     this.options.wheel.disarm(this);
-    this.transport.handler = { onData() {}, onEnd() {}, onClose() {}, onDrain() {} };
+    this.transport.handler = nobody;
     this.transport.destroy();
   }
 }

@@ -16,6 +16,7 @@ import { TcpRun } from "../pipeline/tcp-chain.ts";
 import type { Endpoint } from "../service/endpoint.ts";
 import type { Choice, Snapshot, StreamTarget } from "../snapshot.ts";
 import type { DialTarget } from "../upstream/connect.ts";
+import { EarlyCall, nobody, type EarlyCallOwner } from "./early-call.ts";
 import type { Habit } from "./habit.ts";
 import { Reach, type ReachOwner } from "./reach.ts";
 import { TunnelLine, TunnelRecord } from "./record.ts";
@@ -64,7 +65,7 @@ type End = TcpDone["end"];
 /** How far a connection has come: it only ever moves down this list. */
 type Stage = "admitting" | "reading" | "reaching" | "relaying" | "handed-over" | "over";
 
-class Relay extends Timed implements Served, ReachOwner, TransportHandler {
+class Relay extends Timed implements Served, ReachOwner, EarlyCallOwner, TransportHandler {
   private stage: Stage = "admitting";
   private caller: Transport;
   private readonly env: RelayEnv;
@@ -77,12 +78,7 @@ class Relay extends Timed implements Served, ReachOwner, TransportHandler {
   private choice: Choice | null = null;
   private reach: Reach | null = null;
   /** Connected while the caller's first bytes are still awaited. */
-  private early: Transport | null = null;
-  /** What the service has said meanwhile. */
-  private greeting: Buffer | null = null;
-  /** What became of it behind its greeting. */
-  private earlyEnded = false;
-  private earlyClosed: { readonly error: Error | null } | null = null;
+  private early: EarlyCall | null = null;
   private splice: Splice | null = null;
   /** Who serves it instead. */
   private successor: Served | null = null;
@@ -232,7 +228,7 @@ class Relay extends Timed implements Served, ReachOwner, TransportHandler {
         if (why === "more") return;
         if (held.length > 0) return this.handOver();
         if (why === "ended") return this.end("complete", null, "");
-        if (this.greeting !== null) return this.goTo(target.to, "");
+        if (this.early?.hasSpoken === true) return this.goTo(target.to, "");
         // whoever speaks first now decides
         if (target.to === null) return this.cut(`not a byte within ${FIRST_BYTES_MS} ms`);
         this.isSilent = true;
@@ -265,13 +261,11 @@ class Relay extends Timed implements Served, ReachOwner, TransportHandler {
     this.held = NOTHING;
     this.secure = null;
     caller.handler = {
-      onData() {},
-      onEnd() {},
-      onDrain() {},
+      ...nobody,
       onClose: () => this.end("client-aborted", null, "the TLS handshake failed"),
     };
     secure(hello, serverName, (transport, conn) => {
-      caller.handler = { onData() {}, onEnd() {}, onDrain() {}, onClose() {} };
+      caller.handler = nobody;
       if (this.stage === "over") return transport.destroy();
       this.caller = transport;
       this.record.conn = conn;
@@ -315,11 +309,9 @@ class Relay extends Timed implements Served, ReachOwner, TransportHandler {
     this.reach = null;
     const { early } = this;
     this.early = null;
-    this.greeting = null;
     if (early === null) return;
     this.env.metrics.connection("upstream", -1);
-    early.handler = { onData() {}, onEnd() {}, onDrain() {}, onClose() {} };
-    early.destroy();
+    early.leave();
   }
 
   // === impl ReachOwner ===
@@ -346,72 +338,45 @@ class Relay extends Timed implements Served, ReachOwner, TransportHandler {
   }
 
   reached(error: ProxyError | null, upstream: Transport | null, rest: Buffer): void {
-    if (rest.length > 0) this.greeting = rest;
-    if (upstream !== null) this.env.metrics.connection("upstream", 1);
-    if (this.stage === "reading") {
-      if (upstream === null) {
-        // the caller may want something else; if not, it is tried again
-        this.reach = null;
-        return;
-      }
-      return this.await(upstream);
+    if (upstream === null) {
+      // a caller that is still to speak may want something else; if not, it is tried again
+      if (this.stage === "reading") this.reach = null;
+      else this.end("error", error!.code, error!.message);
+      return;
     }
-    if (upstream === null) return this.end("error", error!.code, error!.message);
-    this.connected(upstream);
+    this.env.metrics.connection("upstream", 1);
+    const call = new EarlyCall(upstream, rest, this);
+    if (this.stage !== "reading") return this.connected(call);
+    this.early = call;
+    call.listen();
   }
 
-  /** Connected, and nobody has spoken yet. */
-  private await(upstream: Transport): void {
-    this.early = upstream;
-    const gone = (): void => {
-      if (this.early !== upstream) return;
-      this.early = null;
-      this.reach?.leave();
-      this.reach = null;
-      this.env.metrics.connection("upstream", -1);
-      upstream.handler = { onData() {}, onEnd() {}, onDrain() {}, onClose() {} };
-      upstream.destroy();
-    };
-    upstream.handler = {
-      onData: (chunk) => {
-        if (this.stage !== "reading") return;
-        this.greeting = Buffer.concat([this.greeting ?? NOTHING, chunk]);
-        upstream.pause();
-        // a caller of HTTP has as long as detection takes to say so
-        if (this.isSilent || this.env.habit.believesService) this.goTo(this.target!.to, "");
-      },
-      // behind a greeting they are the connection's own
-      onEnd: () => {
-        if (this.greeting === null) gone();
-        else this.earlyEnded = true;
-      },
-      onClose: (error) => {
-        if (this.greeting === null) gone();
-        else this.earlyClosed = { error };
-      },
-      onDrain() {},
-    };
-    if (this.greeting === null) upstream.resume();
-    else if (this.isSilent || this.env.habit.believesService) this.goTo(this.target!.to, "");
+  // === impl EarlyCallOwner ===
+
+  serviceSpoke(): void {
+    // a caller of HTTP has as long as detection takes to say so
+    if (this.stage === "reading" && (this.isSilent || this.env.habit.believesService))
+      this.goTo(this.target!.to, "");
+  }
+
+  serviceGone(): void {
+    this.leaveReach();
   }
 
   // === bytes both ways ===
 
-  private connected(upstream: Transport): void {
-    const { caller, held, run, target, greeting } = this;
-    this.early = this.greeting = null;
+  private connected(call: EarlyCall): void {
+    const { caller, held, run, target } = this;
+    this.early = null;
     this.stage = "relaying";
     const changes = target?.chain?.data != null;
-    this.splice = new Splice(caller, upstream, {
+    this.splice = new Splice(caller, call.upstream, {
       change: changes ? (chunk, from) => this.change(run!, chunk, from) : null,
       spliced: (broken, error) => this.spliced(broken, error),
     });
     this.held = NOTHING;
     this.splice.start(held, this.callerEnded);
-    if (greeting === null) return;
-    this.splice.upstream.onData(greeting);
-    if (this.earlyEnded) this.splice.upstream.onEnd();
-    if (this.earlyClosed !== null) this.splice.upstream.onClose(this.earlyClosed.error);
+    call.passOn(this.splice);
   }
 
   private change(run: TcpRun, chunk: Buffer, from: Side): Uint8Array | null {
@@ -507,7 +472,7 @@ class Relay extends Timed implements Served, ReachOwner, TransportHandler {
       if (isCut) splice.reset();
       env.metrics.connection("upstream", -1);
     } else {
-      caller.handler = { onData() {}, onEnd() {}, onDrain() {}, onClose() {} };
+      caller.handler = nobody;
       if (!caller.isClosed) {
         if (isCut) caller.reset();
         else caller.destroy();
@@ -517,10 +482,7 @@ class Relay extends Timed implements Served, ReachOwner, TransportHandler {
     if (isCut && splice === null && why !== "")
       env.log.warn(`listener ${this.record.listener}: ${why}`);
     this.finish(end, code, why);
-    const { early } = this;
-    this.early = null;
-    if (early !== null) env.metrics.connection("upstream", -1);
-    early?.destroy();
+    this.leaveReach();
   }
 
   private finish(end: End, code: ErrorCode | null, detail: string): void {
