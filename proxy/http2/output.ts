@@ -19,7 +19,13 @@ const POOL_MAX = 64;
 
 const HEADERS = typeWith(FrameType.headers, Flag.endHeaders);
 
+/** What the longest chunk that a socket reads takes as frames of the smallest size. */
+const BULK_BYTES = 129 * 1024;
+const BULK_POOL = 16;
+
 const pool: Buffer[] = [];
+/** Buffers of {@link BULK_BYTES}, kept since the pages of a fresh one cost more than the bytes that are copied into it. */
+const bulkPool: Buffer[] = [];
 const dirty: FrameOutput[] = [];
 let isScheduled = false;
 
@@ -169,7 +175,12 @@ export class FrameOutput {
       return;
     }
     const frames = Math.ceil(length / maxFrame);
-    const bytes = Buffer.allocUnsafeSlow(length + frames * frameHeadBytes);
+    const size = length + frames * frameHeadBytes;
+    const isBulk = size <= BULK_BYTES;
+    const buffer = isBulk
+      ? (bulkPool.pop() ?? Buffer.allocUnsafeSlow(BULK_BYTES))
+      : Buffer.allocUnsafeSlow(size);
+    const bytes = size === buffer.length ? buffer : buffer.subarray(0, size);
     let at = 0;
     for (let from = start; from < end; from += maxFrame) {
       const to = Math.min(from + maxFrame, end);
@@ -178,6 +189,9 @@ export class FrameOutput {
       at += to - from;
     }
     this.large(bytes);
+    // as in flush
+    if (isBulk && this.transport.writableBytes === 0 && bulkPool.length < BULK_POOL)
+      bulkPool.push(buffer);
   }
 
   /** Whole frames in a buffer that is ours to give away. */
