@@ -1,11 +1,14 @@
-/** A shared cache (RFC 9111) in the memory of each worker: fresh answers without asking, stale ones asked about. */
+/** A shared cache (RFC 9111) in memory, the same in all workers: fresh answers without asking, stale ones asked about. */
 
 import { z } from "zod";
 import { Fields as FieldList } from "../proxy/http/fields.ts";
 import { definePlugin, problem, Reply, slot } from "../proxy/pipeline/plugin.ts";
 import { directiveMs, isNotModified, readDirectives, termsOf } from "./cache-rules.ts";
+import { CacheChannel, ownBody } from "./cache-channel.ts";
+import { Leads } from "./cache-leads.ts";
 import { CacheStore, varyOf } from "./cache-store.ts";
 import { durationOption, sizeOption } from "./options.ts";
+import type { Lead } from "./cache-leads.ts";
 import type { Terms } from "./cache-rules.ts";
 import type { Kept } from "./cache-store.ts";
 import type {
@@ -32,8 +35,6 @@ const unkept = new Set(
     " ",
   ),
 );
-/** How long a request waits for another one's answer before it asks itself. Milliseconds. */
-const patienceMs = 5000;
 /** After an answer that was not kept, requests for it do not wait for each other. Milliseconds. */
 const unkeptMs = 10_000;
 
@@ -47,12 +48,6 @@ interface Asking {
   readonly ifModifiedSince: string | undefined;
   /** Others wait for this answer; null: nobody does. */
   readonly lead: Lead | null;
-}
-
-interface Lead {
-  readonly over: Promise<void>;
-  /** Once; further calls do nothing. */
-  end(): void;
 }
 
 /** An answer on its way into the cache. */
@@ -78,27 +73,33 @@ export default definePlugin({
   body: { response: { keeps: true, when: (_head, ctx) => ctx.get(KeepsBody) === true } },
   setup({ size, ttl, methods }, host) {
     const store = new CacheStore(size);
+    const name = `${host.mode} ${host.route ?? ""} ${host.id}`;
+    const unkeptKeys = host.local<true>("unkept", { max: 10_000, ttlMs: unkeptMs });
+    const leads = new Leads(host.gate({ id: `cache ${name}`, limit: 1 }), (key) =>
+      channel.tellOver(key, unkeptKeys.get(key) === true),
+    );
+    const channel = new CacheChannel(name, host, {
+      onKept: (key, kept) => store.put(key, kept),
+      onDropped: (key) => store.delete(key),
+      onOver(key, isUnkept) {
+        if (isUnkept) unkeptKeys.set(key, true);
+        leads.get(key)?.end();
+      },
+    });
+    const keep = (key: string, kept: Kept): void => {
+      store.put(key, kept);
+      channel.tellKept(key, kept);
+    };
+    const drop = (key: string): void => {
+      store.delete(key);
+      channel.tellDropped(key);
+    };
     const generations = host.generations();
     const AskingSlot = slot<Asking>(`cache.asking.${host.id}`);
     const KeepingSlot = slot<Keeping>(`cache.keeping.${host.id}`);
-    const leaders = new Map<string, Lead>();
-    const unkeptKeys = host.local<true>("unkept", { max: 10_000, ttlMs: unkeptMs });
     const requests = host.counter("cache_requests", ["route", "result"]);
     const count = (result: string): void => requests.inc([host.route ?? "", result]);
-
     const endLead = ({ lead }: Asking): void => lead?.end();
-    const takeLead = (key: string): Lead => {
-      const { promise, resolve } = Promise.withResolvers<void>();
-      const lead: Lead = {
-        over: promise,
-        end() {
-          if (leaders.get(key) === lead) leaders.delete(key);
-          resolve();
-        },
-      };
-      leaders.set(key, lead);
-      return lead;
-    };
 
     const judge = (
       head: Pick<OtherAnswer, "status" | "headers">,
@@ -144,7 +145,6 @@ export default definePlugin({
       generation: number,
       ctx: Ctx,
     ): Promise<void> => {
-      const lead = takeLead(key);
       const since = { startMs: host.now(), isPersonal: false, generation };
       const asked = copyOf(ctx.req.headers);
       const change = (headers: Fields): void => {
@@ -157,20 +157,20 @@ export default definePlugin({
         const { status, headers, body } = answered;
         if (status === 304) {
           const renewed = renew(kept, headers, asked, since);
-          if (renewed === null) store.delete(key);
-          else store.put(key, renewed);
+          if (renewed === null) drop(key);
+          else keep(key, renewed);
         } else {
           const terms = judge(answered, asked, since);
-          if (terms === null) store.delete(key);
+          if (terms === null) drop(key);
           else {
             const vary = varyOf(headers.get("vary"), asked);
             const fields = keptHeaders(headers);
             const arrivedMs = host.now();
-            store.put(key, { status, headers: fields, body, terms, arrivedMs, vary, generation });
+            const own = ownBody([body], body.length);
+            keep(key, { status, headers: fields, body: own, terms, arrivedMs, vary, generation });
           }
         }
       }
-      lead.end();
     };
 
     /** Everything about a request for which the cache may answer. */
@@ -199,15 +199,18 @@ export default definePlugin({
         );
       const mayLead =
         req.method === "GET" && !isPersonal(req, ctx) && unkeptKeys.get(key) === undefined;
-      const leader = mayLead ? leaders.get(key) : undefined;
+      let leader = mayLead ? leads.get(key) : undefined;
       if (kept !== null && use === "while-asking" && mayLead) {
         count("stale");
-        if (leader === undefined) void refresh(key, kept, generation, ctx);
+        const lead = leader === undefined ? leads.take(key) : null;
+        if (lead !== null) void refresh(key, kept, generation, ctx).finally(() => lead.end());
         return answer(kept, { ifNoneMatch, ifModifiedSince }, req, host.now(), "hit; fwd=stale");
       }
-      if (leader !== undefined && mayWait)
-        return waitFor(leader.over).then(() => look(req, ctx, false));
-      const lead = mayLead && leader === undefined ? takeLead(key) : null;
+      const lead = mayLead && leader === undefined ? leads.take(key) : null;
+      if (mayLead && mayWait && lead === null) {
+        leader ??= leads.follow(key);
+        return leads.wait(leader).then(() => look(req, ctx, false));
+      }
       const asking = { key, generation, kept, ifNoneMatch, ifModifiedSince, lead };
       ctx.set(AskingSlot, asking);
       count(kept === null ? "miss" : "revalidate");
@@ -265,8 +268,8 @@ export default definePlugin({
           const { generation } = asking;
           const since = { startMs: ctx.startMs, isPersonal: ctx.consumer !== null, generation };
           const fresh = renew(kept, res.headers, req.headers, since);
-          if (fresh === null) store.delete(key);
-          else store.put(key, fresh);
+          if (fresh === null) drop(key);
+          else keep(key, fresh);
           endLead(asking);
           return answer(fresh ?? kept, asked, req, host.now(), "fwd=stale; fwd-status=304");
         }
@@ -281,7 +284,7 @@ export default definePlugin({
             unkeptKeys.set(key, true);
           endLead(asking);
         } else if (res.framing === "none" || res.status === 204) {
-          store.put(key, { ...keeping.head, body: Buffer.alloc(0) });
+          keep(key, { ...keeping.head, body: ownBody([], 0) });
           endLead(asking);
         } else {
           ctx.set(KeepingSlot, keeping);
@@ -303,7 +306,8 @@ export default definePlugin({
           endLead(keeping.asking);
         } else if (chunk.length > 0) keeping.chunks.push(Buffer.from(chunk));
         if (!last || keeping.bytes > store.largestBytes) return undefined;
-        store.put(keeping.asking.key, { ...keeping.head, body: Buffer.concat(keeping.chunks) });
+        const body = ownBody(keeping.chunks, keeping.bytes);
+        keep(keeping.asking.key, { ...keeping.head, body });
         endLead(keeping.asking);
         return undefined;
       },
@@ -319,6 +323,7 @@ export default definePlugin({
         if (asking !== undefined) endLead(asking);
       },
       close() {
+        channel.close();
         store.clear();
       },
     };
@@ -455,14 +460,4 @@ function copyOf(headers: Fields): Fields {
   for (const [name, value] of headers)
     if (!unkept.has(name.toLowerCase())) copy.append(name, value);
   return copy;
-}
-
-function waitFor(over: Promise<void>): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(resolve, patienceMs);
-  void over.then(() => {
-    clearTimeout(timer);
-    resolve();
-  });
-  return promise;
 }

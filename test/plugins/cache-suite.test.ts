@@ -64,7 +64,7 @@ async function run(
   plugins: string,
 ): Promise<Outcome[]> {
   const gateway = await Gateway.start({
-    // each worker has a cache of its own, and an exchange the suite did not ask for would confuse it
+    // the news of what another worker keeps takes a moment, and the suite asks at once
     args: ["--workers", "1"],
     config: ({ port: [web], admin }) => `
 gateway: { listeners: [{ port: ${web}, host: 127.0.0.1 }] }
@@ -88,7 +88,11 @@ routes: [{ name: all, to: origin, plugins: [${plugins}] }]
   return JSON.parse(text.slice(text.lastIndexOf("\n[") + 1)) as Outcome[];
 }
 
-/** Its name wants `Age: 0,7200` to be stale, its check wants it kept: weft takes it for stale. */
+/**
+ * Its name wants `Age: 0,7200` to be stale, its check wants it kept (RFC 9111 section 5.1: the first value counts). But
+ * `age-parse-dup-0` wants `Age: 0, 0` to be stale, which by that rule is fresh: no rule passes both. For weft a list is
+ * nonsense, and stale.
+ */
 const contradictory = "age-parse-prefix";
 
 /** What of the optional behaviour is left out on purpose: `optimal` tests that fail. */

@@ -2,15 +2,23 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { CacheStore } from "../../plugins/cache-store.ts";
 import { definePlugin } from "../../proxy/pipeline/plugin.ts";
+import { eventually } from "../support/eventually.ts";
 import { createKit } from "../support/plugin-kit.ts";
-import type { KitRequest, KitUpstream, KitUse, SeenRequest } from "../support/plugin-kit.ts";
+import type {
+  KitOptions,
+  KitRequest,
+  KitUpstream,
+  KitUse,
+  SeenRequest,
+} from "../support/plugin-kit.ts";
 
 type Test = { after(run: () => Promise<void>): void };
 
 /** A kit whose service answers with the number of the request, and the head that is set at the time. */
-async function kitOf(t: Test, options: object = {}, inner: KitUse[] = []) {
+async function kitOf(t: Test, options: object = {}, inner: KitUse[] = [], more: KitOptions = {}) {
   const service = { answer: { headers: {} } as KitUpstream, seen: [] as SeenRequest[] };
   const kit = await createKit([{ use: "cache", options }, ...inner], {
+    ...more,
     upstream: (seen) => {
       service.seen.push(seen);
       return { body: `answer ${service.seen.length}`, ...service.answer };
@@ -203,6 +211,40 @@ test("requests for the same wait for one; those whose answer is not kept do not 
   assert.equal(waiting.length, 2);
   for (const goOn of waiting) goOn();
   await Promise.all(later);
+});
+
+test("what one worker keeps all have, and those that come together wait over all workers", async (t) => {
+  const { plugin, waiting } = holding();
+  const one = await kitOf(t, {}, [{ use: plugin }]);
+  const sibling = { sibling: one.kit };
+  const two = await kitOf(t, {}, [{ use: plugin }], sibling);
+  // another thread's clock starts at another time
+  two.kit.nowMs = 5;
+  for (const { headers } of [one, two]) headers(fresh);
+  const all = [one.ask(), two.ask(), two.ask(), one.ask()];
+  assert.equal(waiting.length, 1);
+  waiting.shift()!();
+  assert.deepEqual(
+    (await Promise.all(all)).map(({ text }) => text),
+    ["answer 1", "answer 1", "answer 1", "answer 1"],
+  );
+  assert.deepEqual([one.service.seen.length, two.service.seen.length], [1, 0]);
+  for (const { pass } of [one, two]) pass(59);
+  const late = await two.ask();
+  assert.deepEqual([late.headers["age"], late.headers["cache-status"]], ["59", "weft; hit; ttl=1"]);
+
+  // an answer that is not kept: nobody waits for the next one, in no worker
+  for (const { headers } of [one, two]) headers({});
+  const own = [one.ask({ path: "/own" }), two.ask({ path: "/own" })];
+  assert.equal(waiting.length, 1);
+  waiting.shift()!();
+  await eventually("the other one to ask itself", () => waiting.length === 1);
+  waiting.shift()!();
+  await Promise.all(own);
+  const next = [one.ask({ path: "/own" }), two.ask({ path: "/own" })];
+  assert.equal(waiting.length, 2);
+  for (const goOn of waiting.splice(0)) goOn();
+  await Promise.all(next);
 });
 
 test("an unsafe method empties its path with all queries, and what the answer points to, for all workers", async (t) => {
