@@ -3,7 +3,7 @@
 import { z } from "zod";
 import { FieldName } from "../proxy/http/fields.ts";
 import { definePlugin, problem, reject, slot } from "../proxy/pipeline/plugin.ts";
-import { addItem, retryAfter } from "./limit-fields.ts";
+import { addItem, quotaExceeded, retryAfter } from "./limit-fields.ts";
 import { byOption, callerText, clientKey, toKeyOf } from "./limit-key.ts";
 import { nameOption } from "./options.ts";
 import type { Permit } from "../proxy/pipeline/plugin.ts";
@@ -58,7 +58,7 @@ export default definePlugin({
           "rate-limited",
           429,
           `${limit} requests of this caller run already (policy ${name})`,
-          { "retry-after": String(retryAfter(1000, host.random())) },
+          { "retry-after": String(retryAfter(1000, host.random())), link: quotaExceeded },
           { "violated-policies": [name] },
         );
       },

@@ -10,6 +10,10 @@ const xLimit = new FieldName("x-ratelimit-limit");
 const xRemaining = new FieldName("x-ratelimit-remaining");
 const xReset = new FieldName("x-ratelimit-reset");
 
+/** Says what kind of problem a refusal is, for callers who know the registry of problem types but not ours (RFC 6903). */
+export const quotaExceeded =
+  '<https://iana.org/assignments/http-problem-types#quota-exceeded>; rel="type"';
+
 /** The fields of one policy (draft-ietf-httpapi-ratelimit-headers-10). */
 export class LimitFields {
   private readonly name: string;

@@ -2,7 +2,7 @@
 
 import { problem, slot } from "../proxy/pipeline/plugin.ts";
 import { callerText, clientKey } from "./limit-key.ts";
-import { LimitFields, retryAfter } from "./limit-fields.ts";
+import { LimitFields, quotaExceeded, retryAfter } from "./limit-fields.ts";
 import type { Cost } from "./limit-cost.ts";
 import type { KeyOf } from "./limit-key.ts";
 import type { AnyLimit, Limits, Taking } from "./limit-store.ts";
@@ -84,7 +84,10 @@ export function limitHooks(parts: LimitParts, host: Host): Hooks {
       "rate-limited",
       429,
       detail,
-      { "retry-after": String(retryAfter(decision.retryAfterMs, host.random())) },
+      {
+        "retry-after": String(retryAfter(decision.retryAfterMs, host.random())),
+        link: quotaExceeded,
+      },
       { "violated-policies": [name] },
     );
   };

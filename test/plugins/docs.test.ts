@@ -23,6 +23,16 @@ for (const name of builtInNames) {
   });
 }
 
+test("docs/plugins.md says of each what both sides see, how it fails and what it costs", () => {
+  const table = page.slice(page.indexOf("| plugin           "), page.indexOf("\n## request-id"));
+  const rows = table.split("\n").map((line) => line.split("|").map((cell) => cell.trim()));
+  for (const name of builtInNames) {
+    const row = rows.find((cells) => cells[1] === name);
+    assert(row !== undefined, name);
+    assert.equal(row.slice(1, -1).filter((cell) => cell !== "").length, 5, name);
+  }
+});
+
 test("the uses in docs/plugins.md are accepted", async () => {
   let uses = 0;
   for (const [, yaml] of page.matchAll(/^```yaml\n([\s\S]*?)^```/gm)) {

@@ -42,6 +42,7 @@ test("a refusal says when to come back, and which policy it was", async (t) => {
   assert.equal(answer.status, 429);
   assert.equal(answer.wasSync, true);
   assert.equal(answer.problem?.["code"], "rate-limited");
+  assert.match(answer.headers["link"]!, /#quota-exceeded>; rel="type"$/);
   assert.deepEqual(answer.problem?.["violated-policies"], ["per-minute"]);
   assert.match(String(answer.problem?.["detail"]), /limit of 2 requests per minute/);
   assert.equal(answer.headers["retry-after"], "32");
@@ -91,6 +92,24 @@ test("an expression says what a request costs, and a mistake in it costs one", a
   const wrong = await kitOf(t, { limit: "2/min", cost: { cel: "claims.none" }, name: "wrong" });
   assert.deepEqual(await statuses(wrong, 3), [200, 200, 429]);
 });
+
+for (const [kind, sentBytes, answeredBytes] of [
+  ["requestBytes", 3000, 0],
+  ["responseBytes", 0, 3000],
+  ["bytes", 1500, 1500],
+] as const) {
+  test(`${kind} cost as many units as they fill, the other direction nothing`, async (t) => {
+    const upstream = () => ({ body: "y".repeat(answeredBytes) });
+    const options = { limit: "4/day", cost: { [kind]: "1KiB" } };
+    const kit = await createKit([{ use: "rate-limit", options }], { upstream });
+    t.after(() => kit.close());
+    const ask = () => kit.request({ method: "POST", body: "x".repeat(sentBytes) });
+    // 1 to begin with, and 2 more owed
+    assert.equal((await ask()).headers["ratelimit"], '"default";r=3;t=21600');
+    assert.match((await ask()).headers["ratelimit"]!, /;r=0;/);
+    assert.equal((await ask()).status, 429);
+  });
+}
 
 test("bytes are owed after the answer, and later requests wait for them", async (t) => {
   const upstream = () => ({ body: "x".repeat(5000) });

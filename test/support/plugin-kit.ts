@@ -171,6 +171,7 @@ export class PluginKit {
     const x = this.exchange(request);
     let seen: SeenRequest | null = null;
     let wasSync = true;
+    let sentBytes = 0;
     const later = (start: (resume: Resume) => Outcome): Promise<Reply | null> => {
       return new Promise((resolve) => {
         const outcome = start((_x, result) => resolve(result));
@@ -182,6 +183,7 @@ export class PluginKit {
       runDone(this.chain, x, {
         ...done,
         status: answer.head.status,
+        requestBytes: sentBytes,
         responseBytes: answer.body.length,
       });
       return toAnswer(x, answer, { seen, wasSync });
@@ -216,6 +218,7 @@ export class PluginKit {
     const sent = await pass(openRequestBody(this.chain, x), toChunks(request.body ?? ""));
     if (sent instanceof Reply) return answerWith(sent);
     if (sent instanceof ProxyError) return failWith(sent);
+    sentBytes = sent.length;
     const { method, target, headers } = x.req;
     seen = { method, target, headers: Object.fromEntries(headers), body: sent.toString() };
     const upstream = this.options.upstream?.(seen) ?? { body: "ok" };
