@@ -72,6 +72,17 @@ function inWords({ instancePath, keyword, params, message }: ErrorObject): Omit<
   switch (keyword) {
     case "required":
       return { field: at(given["missingProperty"]), message: "is missing" };
+    case "dependentRequired":
+    case "dependencies":
+      return {
+        field: at(given["missingProperty"]),
+        message: `is missing beside ${String(given["property"])}`,
+      };
+    case "const":
+      return {
+        field: instancePath,
+        message: `must be ${JSON.stringify(given["allowedValue"]).slice(0, 200)}`,
+      };
     case "additionalProperties":
       return { field: at(given["additionalProperty"]), message: "is not known here" };
     case "unevaluatedProperties":

@@ -48,6 +48,27 @@ test("a document becomes a whole configuration", async () => {
   assert.equal((JSON.parse(explained.stdout) as { route: string }).route, "getPet");
 });
 
+test("a document of 3.1 becomes one too, with its variables filled in and its references followed", async () => {
+  copyFileSync(path.join(root, "test/plugins/openapi-31.yaml"), path.join(cwd, "shop.yaml"));
+  const printed = await weft(["import", "openapi", "shop.yaml"], { cwd });
+  assert.equal(printed.code, 0, printed.stderr);
+  const { services, routes } = parse(printed.stdout) as {
+    services: Record<string, unknown>;
+    routes: { name: string; match: unknown }[];
+  };
+  assert.deepEqual(services, { "127.0.0.1": { endpoints: ["127.0.0.1:3001"] } });
+  assert.deepEqual(
+    routes.map(({ name, match }) => [name, match]),
+    [
+      ["addOrder", { path: { exact: "/v2/orders" }, methods: ["POST"] }],
+      ["getOrder", { path: { template: "/v2/orders/{id}" }, methods: ["GET"] }],
+    ],
+  );
+  writeFileSync(path.join(cwd, "shop-weft.yaml"), printed.stdout);
+  const checked = await weft(["check", "shop-weft.yaml"], { cwd });
+  assert.equal(checked.code, 0, checked.stderr);
+});
+
 test("what is no document is exit 1, with the file's name", async () => {
   writeFileSync(path.join(cwd, "old.json"), '{"swagger":"2.0"}');
   for (const [file, what] of [

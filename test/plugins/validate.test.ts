@@ -198,6 +198,41 @@ test("a document of 3.1 as JSON is read", () => {
   );
 });
 
+test("what JSON Schema has since OpenAPI 3.1 holds: constants, lists of types, keywords beside references", async (t) => {
+  const kit = await kitOf(t, { openapi: "openapi-31.yaml" });
+  const headers = { "content-type": "application/json" };
+  const post = (order: unknown, path = "/v2/orders") => kit.request(json(order, { path, headers }));
+  const good = { kind: "order", place: [1, 2] };
+  for (const more of [
+    {},
+    { note: null },
+    { note: "x" },
+    { item: { sku: "a", count: 9 } },
+    { gift: true, card: "hello" },
+  ])
+    assert.equal((await post({ ...good, ...more })).status, 200, JSON.stringify(more));
+  for (const [order, wrong] of [
+    [{ ...good, kind: "Order" }, ["body/kind"]],
+    [{ ...good, note: 5 }, ["body/note"]],
+    [{ ...good, item: { sku: "a" } }, ["body/item"]],
+    [{ ...good, item: { sku: "a", count: 10 } }, ["body/item/count"]],
+    [{ ...good, place: [1, 2, 3] }, ["body/place"]],
+    [{ ...good, place: [1, "2"] }, ["body/place/1"]],
+    [{ ...good, card: "hello!" }, ["body/card"]],
+    [{ ...good, gift: true }, ["body/card"]],
+    [{ ...good, other: 1 }, ["body/other"]],
+    [{ place: [1, 2] }, ["body/kind"]],
+  ] as const) {
+    const answer = await post(order);
+    assert.equal(answer.status, 400, JSON.stringify(order));
+    assert.deepEqual(wrongIn(answer), wrong, JSON.stringify(order));
+  }
+  assert.deepEqual(wrongIn(await post(good, "/v2/orders?page=0")), ["query/page"]);
+  assert.equal((await kit.request({ path: "/v2/orders/x" })).status, 400);
+  const id = "6ba7b810-9dad-11d1-80b4-00c04fd430c8";
+  assert.equal((await kit.request({ path: `/v2/orders/${id}` })).status, 200);
+});
+
 test("a document that cannot be used is refused when the configuration loads", async () => {
   const text = readFileSync(path.join(folder, "petstore.yaml"), "utf8");
   assert.throws(() => readOpenApi("swagger: '2.0'"), /version 3\.0 or 3\.1/);
