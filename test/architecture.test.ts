@@ -59,7 +59,7 @@ test("the data path imports no HTTP stack of Node's", () => {
   const stacks = ["node:http", "node:https", "node:http2", "undici", "hono", "@hono/node-server"];
   // upgrades go through http-proxy's ws(), which wants an agent of node:http
   const wrong = sources
-    .filter((file) => roomOf(file.path) === "proxy" && file.path !== "proxy/tunnel/upgrade.ts")
+    .filter((file) => roomOf(file.path) === "proxy" && file.path !== "proxy/tunnel/handshake.ts")
     .flatMap((file) =>
       file.packages
         .filter((name) => stacks.includes(name))

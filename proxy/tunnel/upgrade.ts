@@ -1,19 +1,16 @@
 /**
- * WebSockets: to endpoints of HTTP/2 that take it an extended CONNECT (RFC 8441), to all others an Upgrade, by http-proxy's
- * `ws()` over connections that weft dials itself, so that mTLS, balancing and limits hold.
+ * WebSockets: to endpoints of HTTP/2 that take it by an extended CONNECT (RFC 8441), to all others by an Upgrade of
+ * HTTP/1.1, and then bytes both ways. Connections are weft's own, so that mTLS, balancing and limits hold.
  */
 
 import { createHash } from "node:crypto";
-import http from "node:http";
-import type { IncomingMessage } from "node:http";
-import type { Socket } from "node:net";
-import httpProxy from "http-proxy";
 import { fail, finish } from "../answer.ts";
 import { ProxyError } from "../errors.ts";
 import type { Exchange, Tunnel } from "../exchange.ts";
+import type { Fields } from "../http/fields.ts";
 import type { ResponseHead } from "../http/head.ts";
-import type { TunnelEnd } from "../http/stream.ts";
-import { requestHeadText, responseHeadText } from "../http1/serialise.ts";
+import type { OutgoingRequest, TakenOver, TunnelEnd } from "../http/stream.ts";
+import { responseHeadText } from "../http1/serialise.ts";
 import { releaseArrays } from "../http1/scan.ts";
 import type { ClientStream } from "../http2/client-stream.ts";
 import { ClientTunnel, type ClientTunnelOwner } from "../http2/client-tunnel.ts";
@@ -25,20 +22,9 @@ import { copyOf, type OutgoingHead } from "../upstream/forward.ts";
 import type { DialTarget } from "../upstream/connect.ts";
 import { poolOf } from "../upstream/endpoint-pool.ts";
 import { Http2Pool } from "../upstream/http2-pool.ts";
+import { Handshake, type HandshakeOwner } from "./handshake.ts";
 import { Splice, type Side } from "./splice.ts";
-import { TransportStream } from "./transport-stream.ts";
-
-const proxy = httpProxy.createProxyServer({});
-// errors are told to the callback of each ws() call; an event nobody hears would end the process
-proxy.on("error", () => {});
-/** Whose handshake it is, by the request and by the stream to the endpoint that http-proxy names in its events. */
-const byRequest = new WeakMap<object, Upgrade>();
-const byStream = new WeakMap<object, Upgrade>();
-proxy.on("proxyReqWs", (sent, req) => byRequest.get(req)?.sending(sent));
-proxy.on("open", (stream) => byStream.get(stream)?.switched());
-
-/** Fields of an answer that refuses the upgrade which belong to the endpoint's connection. */
-const ownFields = ["transfer-encoding", "keep-alive", "proxy-connection", "trailer", "upgrade"];
+import type { Released } from "./transport-stream.ts";
 
 /**
  * True for the one protocol that tunnels; an Upgrade to any other is dropped, and the request goes on without it. So it
@@ -59,12 +45,12 @@ export function prepareTunnel(x: Exchange, head: OutgoingHead): Tunnel {
   return new Upgrade(x, head);
 }
 
-class Upgrade implements Tunnel, ClientTunnelOwner {
+class Upgrade implements Tunnel, HandshakeOwner, ClientTunnelOwner {
   private readonly x: Exchange;
   private readonly head: OutgoingHead;
-  private readonly caller = new TransportStream();
   private endpoint: Endpoint | null = null;
-  private endpointStream: TransportStream | null = null;
+  /** Under way with an endpoint of HTTP/1.1; null once it is done. */
+  private handshake: Handshake | null = null;
   /** The endpoint's side, when it is a stream of HTTP/2. */
   private tunnel: ClientTunnel | null = null;
   /** What the handshake has become. */
@@ -98,17 +84,17 @@ class Upgrade implements Tunnel, ClientTunnelOwner {
     this.over = true;
     this.dialling?.cancel();
     this.leaveEndpoint(this.x.code === "deadline-exceeded" ? "failure" : "cancelled");
-    this.endpointStream?.destroy();
+    this.handshake?.leave();
     if (this.splice === null) this.tunnel?.reset();
   }
 
   destroy(how: DoneInfo["end"]): void {
     if (this.over) return;
     this.abandon();
-    const { x, caller, splice } = this;
+    const { x, handshake, splice } = this;
     if (splice === null) {
-      x.responseBytes = caller.bytesOut;
-      caller.destroy();
+      x.responseBytes = handshake?.bytesOut ?? 0;
+      handshake?.destroy();
     } else {
       if (how !== "complete") splice.reset();
       x.requestBytes = splice.downstream.bytes;
@@ -183,49 +169,6 @@ class Upgrade implements Tunnel, ClientTunnelOwner {
     this.refuse(error);
   }
 
-  private connected(transport: Transport): void {
-    const { x, caller } = this;
-    const upstream = new TransportStream();
-    this.endpointStream = upstream;
-    byStream.set(upstream, this);
-    upstream.bind(transport, Buffer.alloc(0), false);
-    caller.onFirstWrite = () => this.takeOver();
-    caller.onTraffic = upstream.onTraffic = () => {
-      x.lastByteMs = x.env.now();
-    };
-    caller.onClosed = () => this.closed();
-    upstream.onClosed = () => this.closed();
-    if (this.isRefusedByPlugin()) return;
-    const agent = new http.Agent({ keepAlive: false });
-    agent.createConnection = () => upstream;
-    const { host, port } = this.endpoint!;
-    const req = {
-      method: "GET",
-      url: this.head.target,
-      httpVersion: "1.1",
-      httpVersionMajor: 1,
-      headers: this.outgoingHeaders(),
-    };
-    byRequest.set(req, this);
-    proxy.ws(
-      req as unknown as IncomingMessage,
-      caller as unknown as Socket,
-      Buffer.alloc(0),
-      {
-        target: { protocol: "http:", host, hostname: host, port: String(port) } as never,
-        agent,
-        prependPath: false,
-      },
-      (error: Error) =>
-        this.refuse(
-          new ProxyError(
-            "upstream-reset",
-            `${this.endpoint?.address ?? host} did not answer the upgrade: ${error.message}`,
-          ),
-        ),
-    );
-  }
-
   private isRefusedByPlugin(): boolean {
     const { x } = this;
     if (x.chain?.attempt == null) return false;
@@ -244,14 +187,12 @@ class Upgrade implements Tunnel, ClientTunnelOwner {
   // === over HTTP/2 ===
 
   private connect(stream: ClientStream): void {
-    const { x, head } = this;
     this.tunnel = new ClientTunnel(stream, this);
     if (this.isRefusedByPlugin()) return;
-    const { target, authority, drop, extra } = head;
     // RFC 8441 section 5: the stream is proof enough
-    const fields = copyOf(x.req.headers);
+    const fields = copyOf(this.x.req.headers);
     fields.delete("sec-websocket-key");
-    stream.sendConnect(this.tunnel, { req: x.req, fields, target, authority, drop, extra });
+    stream.sendConnect(this.tunnel, this.request(fields));
   }
 
   tunnelAnswered(head: ResponseHead): void {
@@ -277,37 +218,59 @@ class Upgrade implements Tunnel, ClientTunnelOwner {
 
   // === over HTTP/1.1 ===
 
-  /** @internal the handshake is about to be sent */
-  sending(request: http.ClientRequest): void {
-    // the target goes on byte for byte, whatever a join of URLs would make of it
-    request.path = this.head.target;
-    request.once("upgrade", () => this.answered(101));
-    request.once("response", (answer) => {
-      // ws() writes these fields and then the decoded body: it is delimited by the close
-      for (const name of ownFields) delete answer.headers[name];
-      answer.headers.connection = "close";
-      this.answered(answer.statusCode ?? 502);
-    });
+  private connected(transport: Transport): void {
+    this.handshake = new Handshake(this, transport, this.head.target);
+    if (this.isRefusedByPlugin()) return;
+    this.handshake.start(this.endpoint!, this.request(this.x.req.headers));
   }
 
-  /** @internal the caller has its 101, and both streams are joined: from here on their bytes need no streams */
-  switched(): void {
-    const { x, caller, endpointStream } = this;
-    if (this.over) return;
-    endpointStream!.unpipe(caller);
-    caller.unpipe(endpointStream!);
-    const downstream = caller.release();
-    const upstream = endpointStream!.release();
-    if (downstream === null || upstream === null) {
-      downstream?.end.reset();
-      upstream?.end.reset();
-      return this.destroy("client-aborted");
-    }
-    x.env.metrics.connection("upstream", 1);
+  moved(): void {
+    this.x.lastByteMs = this.x.env.now();
+  }
+
+  takeOver(): TakenOver | null {
+    const taken = this.x.downstream.takeOver();
+    this.taken = taken !== null;
+    return taken;
+  }
+
+  switched(downstream: Released, upstream: Released): void {
+    this.handshake = null;
+    this.x.env.metrics.connection("upstream", 1);
     const splice = this.join(downstream.end, upstream.end);
     splice.start(downstream.rest, downstream.hasEnded);
     if (upstream.rest.length > 0) splice.upstream.onData(upstream.rest);
     if (upstream.hasEnded) splice.upstream.onEnd();
+  }
+
+  failed(why: string): void {
+    const message = `${this.endpoint?.address ?? "the endpoint"} did not answer the upgrade: ${why}`;
+    this.refuse(new ProxyError("upstream-reset", message));
+  }
+
+  closed(): void {
+    if (this.over) return;
+    this.over = true;
+    const { x, handshake } = this;
+    this.leaveEndpoint("cancelled");
+    if (this.taken) {
+      x.responseBytes = handshake?.bytesOut ?? 0;
+      // what the endpoint sent last is still on its way to the caller
+      handshake?.finish();
+      return finish(x, "complete");
+    }
+    handshake?.leave();
+    const who = x.endpoint ?? "the endpoint";
+    this.answerWith(
+      new ProxyError("upstream-reset", `${who} closed the connection before answering the upgrade`),
+    );
+  }
+
+  // === either way ===
+
+  private request(fields: Fields): OutgoingRequest {
+    const { target, authority, drop, extra } = this.head;
+    return { req: this.x.req, fields, target, authority, drop, extra };
   }
 
   private join(downstream: TunnelEnd, upstream: TunnelEnd): Splice {
@@ -325,40 +288,7 @@ class Upgrade implements Tunnel, ClientTunnelOwner {
     this.destroy(broken === "downstream" ? "client-aborted" : "upstream-aborted");
   }
 
-  /** The outgoing head as http.request wants it; names as they came, repeated ones as lists. */
-  private outgoingHeaders(): Record<string, string | string[]> {
-    const { x, head } = this;
-    const { target, authority, drop, extra } = head;
-    const text = requestHeadText({
-      req: x.req,
-      fields: x.req.headers,
-      target,
-      authority,
-      drop,
-      extra,
-    });
-    const headers: Record<string, string | string[]> = Object.create(null) as Record<
-      string,
-      string | string[]
-    >;
-    for (const line of text.split("\r\n").slice(1, -2)) {
-      const colon = line.indexOf(":");
-      const name = line.slice(0, colon).toLowerCase();
-      const value = line.slice(colon + 1).trim();
-      const before = headers[name];
-      headers[name] =
-        before === undefined
-          ? value
-          : typeof before === "string"
-            ? [before, value]
-            : [...before, value];
-    }
-    headers["connection"] = "Upgrade";
-    headers["upgrade"] = "websocket";
-    return headers;
-  }
-
-  private answered(status: number): void {
+  answered(status: number): void {
     const { x } = this;
     x.status = status;
     x.stage = "responding";
@@ -377,50 +307,21 @@ class Upgrade implements Tunnel, ClientTunnelOwner {
     this.startedMs = -1;
   }
 
-  private takeOver(): void {
-    const taken = this.x.downstream.takeOver();
-    if (taken === null) return;
-    this.taken = true;
-    this.caller.bind(taken.transport, taken.rest, taken.hasEnded);
-  }
-
   private refuse(error: ProxyError): void {
     if (this.over) return;
     if (this.taken) return this.closed();
     this.over = true;
     this.leaveEndpoint("failure");
-    this.endpointStream?.destroy();
+    this.handshake?.leave();
     this.tunnel?.reset();
-    this.x.tunnel = null;
-    fail(this.x, error);
-    this.x.downstream.flush();
+    this.answerWith(error);
   }
 
-  /** The service has refused, and its answer is sent; or one side is gone before there was one. */
-  private closed(): void {
-    if (this.over) return;
-    this.over = true;
+  private answerWith(error: ProxyError): void {
     const { x } = this;
-    x.responseBytes = this.caller.bytesOut;
-    this.leaveEndpoint("cancelled");
-    this.endpointStream?.destroy();
-    if (this.taken) {
-      // what the endpoint sent last is still on its way to the caller
-      if (!this.caller.writableEnded) this.caller.end();
-      finish(x, "complete");
-    } else this.refuseLate();
-  }
-
-  private refuseLate(): void {
-    this.x.tunnel = null;
-    fail(
-      this.x,
-      new ProxyError(
-        "upstream-reset",
-        `${this.x.endpoint ?? "the endpoint"} closed the connection before answering the upgrade`,
-      ),
-    );
-    this.x.downstream.flush();
+    x.tunnel = null;
+    fail(x, error);
+    x.downstream.flush();
   }
 
   private leaveEndpoint(outcome: "failure" | "cancelled"): void {
