@@ -206,10 +206,10 @@ class Dialling extends Timed {
     const { preface } = this;
     // Node begins the handshake as soon as it is connected: what goes before it needs a socket of our own
     const raw = preface === null ? null : this.connectFirst(options, preface);
-    const transport = Transport.reading((onread) =>
+    const open = (over: { socket: net.Socket } | { onread: net.OnReadOpts }): tls.TLSSocket =>
       tls.connect({
         ...options,
-        ...(raw === null ? { onread } : { socket: raw }),
+        ...over,
         allowHalfOpen: true,
         noDelay: true,
         secureContext: context,
@@ -223,8 +223,11 @@ class Dialling extends Timed {
               checkServerIdentity: (_host: string, certificate: tls.PeerCertificate) =>
                 tls.checkServerIdentity(name, certificate),
             }),
-      } as tls.ConnectionOptions & net.TcpNetConnectOpts),
-    );
+      } as tls.ConnectionOptions & net.TcpNetConnectOpts);
+    const transport =
+      raw === null
+        ? Transport.reading((onread) => open({ onread }))
+        : Transport.of(open({ socket: raw }));
     const socket = transport.socket as tls.TLSSocket;
     raw?.on("error", (error) => socket.destroy(error));
     (raw ?? socket).once("connect", () => {

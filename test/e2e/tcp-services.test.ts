@@ -3,10 +3,12 @@
 import assert from "node:assert/strict";
 import fs from "node:fs";
 import path from "node:path";
-import type tls from "node:tls";
+import { once } from "node:events";
+import net from "node:net";
+import tls from "node:tls";
 import { after, before, test } from "node:test";
 import { parseProxyHeader } from "../../proxy/listen/proxy-protocol.ts";
-import { signed, testAuthority } from "../support/certificates.ts";
+import { signed, testAuthority, type Pair } from "../support/certificates.ts";
 import { eventually } from "../support/eventually.ts";
 import { Gateway } from "../support/gateway.ts";
 import { Origin, type OriginConnection, type Script } from "../support/origin.ts";
@@ -35,6 +37,8 @@ const names = [
   "ejecting",
   "patient",
   "flooding",
+  "both",
+  "named",
 ] as const;
 
 const answerBytes = 8 * 1024 * 1024;
@@ -42,12 +46,56 @@ const answerBytes = 8 * 1024 * 1024;
 let origin: Origin;
 let secure: Origin;
 let patient: Origin;
+let announcedTls: AnnouncedTls;
 let flooding: Origin;
 let gateway: Gateway;
 let checked: Origin | null;
 let checkedPort: number;
 let refusing: number;
 const portOf = (name: (typeof names)[number]): number => gateway.ports[names.indexOf(name)]!;
+
+/** A TLS service that wants a PROXY header before the handshake, as nginx does with `proxy_protocol`. */
+class AnnouncedTls {
+  readonly server: net.Server;
+  readonly headers: string[] = [];
+
+  private constructor(pair: Pair) {
+    this.server = net.createServer({ allowHalfOpen: true, pauseOnConnect: true }, (raw) => {
+      raw.on("error", () => {});
+      // byte by byte: what follows belongs to TLS
+      raw.on("readable", () => {
+        for (let text = ""; ;) {
+          const byte = raw.read(1) as Buffer | null;
+          if (byte === null) return raw.unshift(Buffer.from(text, "latin1"));
+          text += byte.toString("latin1");
+          if (!text.endsWith("\r\n")) continue;
+          this.headers.push(text);
+          raw.removeAllListeners("readable");
+          const secure = new tls.TLSSocket(raw, {
+            isServer: true,
+            ...pair,
+            allowHalfOpen: true,
+          } as tls.TLSSocketOptions);
+          secure.on("error", () => {});
+          secure.on("data", (chunk: Buffer) => secure.write(chunk));
+          secure.on("end", () => secure.end("bye\n"));
+          return;
+        }
+      });
+    });
+  }
+
+  static async start(pair: Pair): Promise<AnnouncedTls> {
+    const made = new AnnouncedTls(pair);
+    made.server.listen(0, "127.0.0.1");
+    await once(made.server, "listening");
+    return made;
+  }
+
+  get port(): number {
+    return (this.server.address() as net.AddressInfo).port;
+  }
+}
 
 /** What comes back for one byte; rejects with the error of a connection that is reset, be it before it is open. */
 async function answerOf(name: (typeof names)[number]): Promise<string> {
@@ -76,7 +124,7 @@ before(async () => {
   origin = await Origin.start(repeating);
   const authority = await testAuthority();
   const pair = await signed(authority, { dns: ["db.internal"] });
-  secure = await Origin.start(repeating, { tls: pair as tls.TlsOptions });
+  secure = await Origin.start(repeating, { tls: pair });
   patient = await Origin.start(async (connection) => {
     await connection.untilEnded();
     connection.send(Buffer.alloc(answerBytes, 0x61));
@@ -89,6 +137,7 @@ before(async () => {
     connection.socket.on("drain", more);
     more();
   });
+  announcedTls = await AnnouncedTls.start(pair);
   [checkedPort, refusing] = (await freePorts(2)) as [number, number];
   checked = null;
   gateway = await Gateway.start({
@@ -107,6 +156,8 @@ ${names
           : name === "few"
             ? ", plugins: [{ concurrency: { limit: 2, by: client } }]"
             : "";
+    if (name === "named")
+      return `    - { name: named, host: 127.0.0.1, port: ${port[i]}, protocol: tls, sni: { db.example.com: v2 } }`;
     return `    - { name: ${name}, host: 127.0.0.1, port: ${port[i]}, protocol: tcp, to: ${name}${more} }`;
   })
   .join("\n")}
@@ -115,6 +166,11 @@ services:
   v1: { endpoints: ["${origin.address}"], protocol: tcp, proxyProtocol: v1 }
   v2: { endpoints: ["${origin.address}"], protocol: tcp, proxyProtocol: v2 }
   over-tls: { endpoints: ["${secure.address}"], protocol: tcp, tls: { ca: ca.crt, serverName: db.internal } }
+  both:
+    endpoints: ["127.0.0.1:${announcedTls.port}"]
+    protocol: tcp
+    proxyProtocol: v1
+    tls: { ca: ca.crt, serverName: db.internal }
   chain: { endpoints: ["${origin.address}"], protocol: tcp, proxyProtocol: v1 }
   idle: { endpoints: ["${origin.address}"], protocol: tcp, policy: { idleTimeout: 200ms } }
   short: { endpoints: ["${origin.address}"], protocol: tcp, policy: { totalTimeout: 300ms } }
@@ -145,6 +201,7 @@ after(async () => {
   await origin.close();
   await secure.close();
   await patient.close();
+  announcedTls.server.close();
   await flooding.close();
   await checked?.close();
 });
@@ -197,6 +254,37 @@ test("TLS to the service, verified, with plain bytes from the caller", async () 
   using client = await RawClient.connect(portOf("over-tls"));
   await client.send("over TLS");
   await client.has("over TLS");
+});
+
+test("a PROXY header goes before the service's TLS, and half-closes go through it", async () => {
+  using client = await RawClient.connect(portOf("both"));
+  await client.send("inside TLS\n");
+  await client.has("inside TLS\n");
+  const line = `PROXY TCP4 127.0.0.1 127.0.0.1 ${client.socket.localPort} ${portOf("both")}\r\n`;
+  assert.deepEqual(announcedTls.headers, [line]);
+  client.end();
+  assert.equal(await client.untilEnded(), "inside TLS\nbye\n");
+});
+
+test("v2 tells the server name of TLS that passes through unopened", async () => {
+  const count = origin.connections.length;
+  const socket = tls.connect({
+    port: portOf("named"),
+    host: "127.0.0.1",
+    servername: "db.example.com",
+  });
+  socket.on("error", () => {});
+  const connection = await newest(origin, count);
+  await connection.until("the ClientHello", () => connection.text.length > 200);
+  const bytes = Buffer.from(connection.text, "latin1");
+  const header = parseProxyHeader(bytes);
+  assert.equal(header.kind, "header");
+  if (header.kind !== "header") return;
+  // the TLV of the authority: type, length, value
+  const authority = `\x02\0\x0edb.example.com`;
+  assert.ok(bytes.toString("latin1", 0, header.length).includes(authority));
+  assert.equal(bytes[header.length], 0x16);
+  socket.destroy();
 });
 
 test("an endpoint that refuses: the caller is reset, the line says why", async () => {
@@ -353,8 +441,8 @@ test("a caller has at most so many connections, and one that ends makes room", a
 });
 
 test("connections and their ends are counted", async () => {
-  await counted("weft_tcp_connections_total", { service: "v2", end: "complete" }, 1);
-  await counted("weft_tcp_connection_duration_seconds_count", { service: "v2" }, 1);
+  await counted("weft_tcp_connections_total", { listener: "v2", end: "complete" }, 1);
+  await counted("weft_tcp_connection_duration_seconds_count", { listener: "v2" }, 1);
   await counted("weft_request_bytes_total", { listener: "v2" }, 5);
 });
 
