@@ -14,6 +14,7 @@ export function copyRequest(req: RequestHead): RequestHead {
   copy.headers.kinds = headers.kinds.slice();
   copy.headers.count = headers.count;
   copy.headers.edits = headers.edits?.slice() ?? null;
+  copy.headers.secrets = headers.secrets;
   copy.framing = "none";
   copy.contentLength = 0;
   copy.expectContinue = false;

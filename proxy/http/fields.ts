@@ -93,6 +93,8 @@ export class Fields {
   count = 0;
   /** Removals and additions by plugins; null until the first. */
   edits: Edit[] | null = null;
+  /** Positions of fields that no table of HPACK on the way may keep (RFC 7541 section 6.2.3); null: there are none. */
+  secrets: number[] | null = null;
 
   /** The value, several joined with `, `; undefined when absent. */
   get(name: string | FieldName): string | undefined {

@@ -67,7 +67,7 @@ export function releaseArrays(fields: Fields): void {
   fields.kinds = NO_KINDS;
   fields.count = 0;
   fields.raw = "";
-  fields.edits = null;
+  fields.edits = fields.secrets = null;
 }
 
 /** Makes room for twice as many fields. */

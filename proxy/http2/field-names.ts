@@ -23,6 +23,14 @@ const pseudoOf: Readonly<Record<string, number>> = {
   ":status": Pseudo.status,
 };
 
+/** Names whose values are never indexed, whoever sends them (RFC 7541 section 7.1.3). */
+export const secretNames: readonly string[] = [
+  "authorization",
+  "proxy-authorization",
+  "cookie",
+  "set-cookie",
+];
+
 /** A field name. */
 export class Name {
   readonly text: string;
@@ -31,6 +39,8 @@ export class Name {
   /** One of `Kind` of http/fields.ts. */
   readonly kind: number;
   readonly isCookie: boolean;
+  /** One of {@link secretNames}. */
+  readonly isSecret: boolean;
   /** Why a message with it is malformed; null: it is fine. */
   readonly fault: string | null;
   /** `name: `, the start of its line. */
@@ -40,6 +50,7 @@ export class Name {
     this.text = text;
     this.lead = `${text}: `;
     this.isCookie = text === "cookie";
+    this.isSecret = secretNames.includes(text);
     if (text.charCodeAt(0) === 58) {
       this.pseudo = pseudoOf[text] ?? Pseudo.unknown;
       this.kind = 0;
@@ -93,6 +104,8 @@ export class Line {
   readonly size: number;
   /** Why a message with it is malformed; null: it is fine. */
   readonly fault: string | null;
+  /** It came as a literal that nobody may index, and must go on as one (RFC 7541 section 6.2.3); its name alone does not say so. */
+  isSecret = false;
 
   constructor(name: Name, value: string) {
     this.name = name;

@@ -27,10 +27,14 @@ export function writeFields(
   fields: Fields,
   drop: Uint8Array,
 ): number {
-  const { raw, kinds, offsets, count, edits } = fields;
+  const { raw, kinds, offsets, count, edits, secrets } = fields;
   for (let i = 0; i < count; i++) {
     if (drop[kinds[i]!] === 1 || (edits !== null && fields.isReplacedAt(i))) continue;
     const o = i * 4;
+    if (secrets !== null && secrets.includes(i)) {
+      at = encoder.secret(out, at, fields.nameAt(i), fields.valueAt(i));
+      continue;
+    }
     at = encoder.line(out, at, raw, offsets[o]!, offsets[o + 1]!, offsets[o + 2]!, offsets[o + 3]!);
   }
   if (edits !== null)

@@ -87,6 +87,7 @@ export class HpackDecoder {
         const index = (first & 15) === 15 ? this.integer(15) : (this.at++, first & 15);
         const line = this.literal(buf, index);
         if (line === null) return false;
+        if (first >= 16) line.isSecret = !line.name.isSecret;
         sink.onLine(line);
       }
       updatesAllowed = false;

@@ -1,5 +1,6 @@
 /** Field lines to header blocks (RFC 7541): the encoding half of HPACK. What repeats is sent once and then costs a byte. */
 
+import { secretNames } from "./field-names.ts";
 import { huffmanEncode, huffmanLength } from "./huffman.ts";
 import { staticCount, staticLines, staticNames, staticPairs } from "./static-table.ts";
 
@@ -23,9 +24,6 @@ const changing = [
   "link", "content-disposition", "x-request-timeout-ms", "x-envoy-expected-rq-timeout-ms", "digest", "content-md5", "x-amz-request-id", "cf-ray",
 ]; // prettier-ignore
 
-const secret = ["authorization", "proxy-authorization", "cookie", "set-cookie"];
-/** Longer secrets cannot be guessed, but they rarely repeat either. */
-
 /** What is known of a name: shared by all connections of a thread. */
 class NamePlan {
   readonly lower: string;
@@ -38,7 +36,7 @@ class NamePlan {
   constructor(lower: string) {
     this.lower = lower;
     this.staticIndex = staticNames.get(lower) ?? 0;
-    this.secret = secret.includes(lower);
+    this.secret = secretNames.includes(lower);
     this.plan = this.secret ? Plan.never : changing.includes(lower) ? Plan.literal : Plan.index;
   }
 }
@@ -252,6 +250,12 @@ export class HpackEncoder {
     return this.indexable(out, at, place, `${name}: ${value}`, value);
   }
 
+  /** {@link field} that nobody on the way may keep in a table (RFC 7541 section 6.2.3). */
+  secret(out: Buffer, at: number, name: string, value: string): number {
+    this.nextPlace++;
+    return literal(out, at, spellingOf(name).plan, value, 16);
+  }
+
   private place(): Place {
     const i = this.nextPlace++ & (PLACES - 1);
     return (this.places[i] ??= new Place());
@@ -314,8 +318,15 @@ export class HpackEncoder {
 const MASK = encoderTableBytes / 32 - 1;
 
 /** Of a name that is not indexed. */
-function literal(out: Buffer, at: number, plan: NamePlan, value: string): number {
-  at = writeInteger(out, at, plan.plan === Plan.never ? 16 : 0, 15, plan.staticIndex);
+/** @param first 16: never indexed, on no hop; 0: not indexed here */
+function literal(
+  out: Buffer,
+  at: number,
+  plan: NamePlan,
+  value: string,
+  first = plan.plan === Plan.never ? 16 : 0,
+): number {
+  at = writeInteger(out, at, first, 15, plan.staticIndex);
   if (plan.staticIndex === 0) at = writePlain(out, at, plan.lower);
   return writePlain(out, at, value);
 }

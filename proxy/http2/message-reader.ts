@@ -92,6 +92,7 @@ class FieldReader {
         break;
       }
     }
+    if (line.isSecret) (this.fields.secrets ??= []).push(this.fields.count);
     this.add(line.text, name.text.length, name.kind);
   }
 

@@ -532,5 +532,6 @@ export function copyOf(fields: Fields): Fields {
   copy.kinds = fields.kinds;
   copy.count = fields.count;
   copy.edits = fields.edits === null ? null : [...fields.edits];
+  copy.secrets = fields.secrets;
   return copy;
 }

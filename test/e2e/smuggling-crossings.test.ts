@@ -29,7 +29,7 @@ const heads: PeerRequest[] = [];
 const peers: FramePeer[] = [];
 before(async () => {
   lanes = await Lanes.start({
-    kinds: { default: { count: 1 }, http2: { count: 1, service: "protocol: http2" } },
+    kinds: { default: { count: 1 }, http2: { count: 2, service: "protocol: http2" } },
   });
   http1 = await lanes.lane(
     answering((request) => {
@@ -296,6 +296,34 @@ describe("HTTP/2 to HTTP/2:", () => {
     assert.equal(fields.get("cookie"), "a=1; b=2");
     assert.equal(fields.get("priority"), "u=1, i");
     assert.equal(fields.get("te"), "trailers");
+  });
+
+  test("RFC 7541 6.2.3: what nobody may index goes on as what nobody may index, both ways", async () => {
+    const secret = Buffer.from("\x10\x08x-secret\x05value", "latin1");
+    const open = block(["x-open", "value"]);
+    const status = block([":status", "200"]);
+    const asking: FramePeer[] = [];
+    await using lane = await lanes.lane(async (connection) => {
+      const peer = new FramePeer(connection);
+      asking.push(peer);
+      for (let one = await peer.request(); one !== null; one = await peer.request()) {
+        const answer = Buffer.concat([status, secret, open]);
+        peer.send(frame(headers, endHeaders | endStream, one.id, answer));
+      }
+    }, "http2");
+    using client = await connect(lane);
+    for (const id of [1, 3, 5]) {
+      const fields = Buffer.concat([head(client, "GET", "/"), secret, open]);
+      client.send(frame(headers, endHeaders | endStream, id, fields));
+      assert.equal((await client.head(id)).get("x-secret"), "value");
+    }
+    for (const { frames } of [client, asking[0]!]) {
+      const blocks = frames.filter(({ type }) => type === headers).map(({ payload }) => payload);
+      assert.equal(blocks.length, 3);
+      // each time in full, while what is open comes from the table
+      for (const bytes of blocks) assert.ok(bytes.includes(secret));
+      assert.ok(!blocks[2]!.includes("x-open"));
+    }
   });
 
   test("what breaks off on one side ends on the other, and only there", async () => {
