@@ -7,13 +7,13 @@ const ownDescriptors = 64;
 const perWorker = 16;
 
 /**
- * Callers' connections at most: half of the descriptors that are left, since each may need one to an endpoint
- * (HAProxy derives its `maxconn` alike). Beyond it a caller would be let in and get no endpoint, and the admin port
+ * Callers' connections at most: three quarters of the descriptors that are left. The rest is for endpoints, whose
+ * connections are shared (HAProxy, which derives its `maxconn` alike, keeps half). Beyond it a caller would be let in and get no endpoint, and the admin port
  * would be as dead as the rest. Infinity where the system does not tell.
  */
 export function connectionsFor(workers: number, limit: number | null = descriptorLimit()): number {
   if (limit === null) return Infinity;
-  return Math.max(1, Math.floor((limit - ownDescriptors - perWorker * workers) / 2));
+  return Math.max(1, Math.floor((limit - ownDescriptors - perWorker * workers) * 0.75));
 }
 
 /** Of this process; null: unlimited or unknown. Node has raised the soft limit to the hard one. */

@@ -35,7 +35,7 @@ describe("a low descriptor limit", () => {
       () => hoard.some((socket) => socket.destroyed) || gateway.stderr.includes("accept failed"),
     );
     assert.equal(gateway.child.exitCode, null);
-    // callers get no more than half of them: those to whom weft talks, and who watches it, get theirs
+    // callers get three quarters of them: those to whom weft talks, and who watches it, get theirs
     assert.ok(
       (await gateway.metric("weft_connections_turned_away_total", { listener: "web" })) > 0,
     );
@@ -43,7 +43,7 @@ describe("a low descriptor limit", () => {
     inside.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     const [answer] = (await once(inside, "data")) as [Buffer];
     assert.match(answer.toString(), /^HTTP\/1\.1 200 /);
-    assert.match(gateway.stderr, /"wanted":10000,"carried":32,/);
+    assert.match(gateway.stderr, /"wanted":10000,"carried":48,/);
     assert.match(gateway.stderr, /connections are turned away/);
     for (const socket of hoard) socket.destroy();
     await eventually("an answer", () =>
