@@ -58,6 +58,7 @@ export default definePlugin({
       limit: 1,
       windowMs: maxAge + 2 * clockSkew,
       burst: 1,
+      forgets: "oldest",
     });
 
     const checkTimes = (params: InnerList[1]): void => {

@@ -28,7 +28,7 @@ export function limitTableBytes(sets: number): number {
 
 /** A rule and the limit that it belongs to: keys of one limit make room for each other first. */
 export interface OwnedRule extends LimitRule {
-  /** Default 0. */
+  /** Default 0. Odd: used-up keys of this limit make room from the oldest on. */
   readonly owner?: number;
   /** What all its keys begin with, by {@link LimitTable.start}; default: nothing. */
   readonly start?: HashStart;
@@ -128,8 +128,9 @@ export class LimitTable {
       if (least === -1 || used < this.usedNow(least, nowMs)) least = at;
       if (newest === -1 || used > this.usedNow(newest, nowMs)) newest = at;
     }
-    // all used up alike: the one that was last used is nearest to all of its allowance being used
-    return this.usedNow(least, nowMs) >= USED_UP ? newest : least;
+    if (this.usedNow(least, nowMs) < USED_UP) return least;
+    // all used up: of most limits whoever is refused longest stays refused
+    return (owner & 1) === 1 ? least : newest;
   }
 
   /** The share of its allowance that is used: what was used is forgiven evenly until its expiry. */
@@ -179,7 +180,8 @@ export class TableLimiter implements SharedLimiter {
     const { id, algorithm, limit, windowMs } = spec;
     this.table = table;
     const prefix = `${algorithm}\0${windowMs}\0${id}\0`;
-    const [owner, start] = [table.numberOf(prefix), table.start(prefix)];
+    const owner = (table.numberOf(prefix) & ~1) | (spec.forgets === "oldest" ? 1 : 0);
+    const start = table.start(prefix);
     this.rule = { algorithm, limit, windowMs, burst, owner, start };
     this.now = now;
   }

@@ -436,6 +436,11 @@ export interface LimiterSpec {
   readonly windowMs: number;
   /** Default: the limit. */
   readonly burst?: number;
+  /**
+   * Which used-up keys make room when far more are in use than can be remembered. Default `newest`: who is refused stays
+   * refused. `oldest`: for what is soon of no use, such as the numbers of messages.
+   */
+  readonly forgets?: "newest" | "oldest";
 }
 
 /** What a plugin gets from weft at setup. */

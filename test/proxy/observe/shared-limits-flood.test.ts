@@ -58,6 +58,19 @@ test("when each of a million strangers has used up its own limit, the older ones
     assert.equal(limiter.take(`stranger-${i}`, 1).allowed, false, String(i));
 });
 
+test("of what is remembered to be used once, a flood forgets the oldest", () => {
+  const shared = SharedState.create();
+  const once = spec({ limit: 1, burst: 1, windowMs: 86_400_000, forgets: "oldest" });
+  let time = nowMs;
+  const limiter = shared.limiter(once, () => time);
+  flood(limiter, (ms) => (time += ms));
+  // a set has 32 of them: of the last 30,000 hardly one has been forgotten
+  let again = 0;
+  for (let i = million - 30_000; i < million; i++)
+    if (limiter.take(`stranger-${i}`, 1).allowed) again++;
+  assert.ok(again < 300, `${again} could be used again`);
+});
+
 test("a flood of one limit's keys takes nothing from the counters of another one", () => {
   const shared = SharedState.create();
   const half = shared.limiter(spec({ id: "other/default", limit: 10, burst: 10 }), () => nowMs);
