@@ -152,10 +152,13 @@ export interface LimitedCaller {
 }
 
 const shownCallers = 50;
-const limitPlugins: Readonly<Record<string, { readonly name: string; readonly by: string }>> = {
-  "rate-limit": { name: "default", by: "client" },
-  quota: { name: "default", by: "consumer" },
-  concurrency: { name: "concurrency", by: "consumer" },
+/** What these plugins do when nothing is said. */
+const limitPlugins: Readonly<
+  Record<string, { readonly name: string; readonly by: string; readonly limit: string | number }>
+> = {
+  "rate-limit": { name: "default", by: "client", limit: "100/min" },
+  quota: { name: "default", by: "consumer", limit: "10000/day" },
+  concurrency: { name: "concurrency", by: "consumer", limit: 10 },
 };
 
 /** Limits from the configuration, with what they refused so far. `limited` is asked with route and policy name. */
@@ -180,7 +183,7 @@ export function describeLimits(
         plugin: plugin.name,
         name,
         route,
-        limit: options.plan === true ? "plan" : (options.limit ?? null),
+        limit: options.plan === true ? "plan" : (options.limit ?? defaults.limit),
         by: options.by ?? by,
         store: options.store ?? (isQuota ? "redis" : "local"),
         shadow: options.shadow ?? false,

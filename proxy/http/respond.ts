@@ -108,7 +108,9 @@ function answer(cause: Cause, req: RequestHead, id: string): OwnAnswer {
   head.headers.append("proxy-status", proxyStatus(code, detail));
   head.headers.append("cache-control", "no-store");
   head.headers.append("x-request-id", id);
-  if (status === 503) head.headers.append("retry-after", "1");
+  // who refuses says better ones below; these are for a plugin's bare reply(401) or reply(429)
+  if (status === 503 || status === 429) head.headers.append("retry-after", "1");
+  if (status === 401) head.headers.append("www-authenticate", 'Custom realm="weft"');
   for (const [name, value] of cause.headers) setSafely(head, name, value);
   return { head, body, code };
 }
