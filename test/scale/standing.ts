@@ -143,12 +143,12 @@ export async function standTheTest(plan: Plan, say: (line: string) => void): Pro
     const lost = [...callers.lost];
     const generations = callers.generations();
     const protocolErrors = await gateway.metric("weft_protocol_errors_total");
-    const early = Object.values(loggedLanes(gateway.stdout)).length;
+    const early = Object.values(loggedLanes(gateway)).length;
     const gone = once(gateway.child, "close") as Promise<[number | null]>;
     callers.finish();
     origins.finish();
     const [exitCode] = await within("weft to end by itself", gone, 120_000);
-    const logged = loggedLanes(gateway.stdout);
+    const logged = loggedLanes(gateway);
     return { opened, weights, lost, generations, early, logged, protocolErrors, exitCode };
   } finally {
     callers.destroy();
@@ -180,9 +180,13 @@ function replace(gateway: Gateway, text: string): void {
   fs.renameSync(`${file}.next`, file);
 }
 
-/** The command with as many descriptors as may be. */
+/** Where the access log goes: to a pipe it would lose lines, since this process is too busy to read it in time. */
+const accessLog = "access.log";
+
+/** The command with as many descriptors as may be, in the gateway's folder. */
 function raised(command: readonly string[]): readonly string[] {
-  return ["sh", "-c", 'ulimit -n "$(ulimit -H -n)"; exec "$@"', "sh", ...command];
+  const script = `ulimit -n "$(ulimit -H -n)"; exec "$@" >${accessLog}`;
+  return ["sh", "-c", script, "sh", ...command];
 }
 
 async function ask(gateway: Gateway, where: string): Promise<string> {
@@ -213,8 +217,9 @@ export function shown(weight: Weight): string {
 }
 
 /** How many lanes the access log says to have ended, by route. */
-function loggedLanes(lines: string): Record<string, number> {
+function loggedLanes(gateway: Gateway): Record<string, number> {
   const logged: Record<string, number> = {};
+  const lines = fs.readFileSync(path.join(gateway.folder, accessLog), "utf8");
   for (const match of lines.matchAll(/"route":"((?:one|two|tagged)-\d+)"/g))
     logged[match[1]!] = (logged[match[1]!] ?? 0) + 1;
   return logged;
