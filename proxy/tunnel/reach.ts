@@ -47,6 +47,7 @@ export class Reach {
   private readonly tried = new Set<Endpoint>();
   private dialling: { cancel(): void } | null = null;
   private previous: string | null = null;
+  private tryStartMs = 0;
   private isHeld = false;
   private isLeft = false;
 
@@ -83,7 +84,7 @@ export class Reach {
   private dial(): void {
     const { env, owner, choice } = this;
     const { service, policy } = choice;
-    const startMs = env.now();
+    const startMs = (this.tryStartMs = env.now());
     const endpoint = service.pick(this.tried, startMs);
     if (typeof endpoint === "string")
       return this.end(
@@ -102,39 +103,33 @@ export class Reach {
     if (!isBehindPeer(endpoint)) {
       const options = { timeoutMs, preface: owner.preface() };
       this.dialling = env.dial(owner.targetOf(endpoint), options, (error, upstream) =>
-        this.ended(endpoint, startMs, error, upstream, NOTHING),
+        this.ended(error, upstream, NOTHING),
       );
       return;
     }
     // a sidecar is asked for its app in HTTP/1.1
     const target: DialTarget = { ...endpoint.target, protocol: "http1" };
     this.dialling = env.dial(target, { timeoutMs }, (error, upstream) => {
-      if (upstream === null || this.isLeft)
-        return this.ended(endpoint, startMs, error, upstream, NOTHING);
+      if (upstream === null || this.isLeft) return this.ended(error, upstream, NOTHING);
       const { wheel } = env;
       const asked = { service: service.name, endpoint: endpoint.address, timeoutMs, wheel };
       this.dialling = askPeer(upstream, { ...asked, now: () => env.now() }, (refusal, rest) =>
-        this.ended(endpoint, startMs, refusal, refusal === null ? upstream : null, rest),
+        this.ended(refusal, refusal === null ? upstream : null, rest),
       );
     });
   }
 
   /** A try has ended. */
-  private ended(
-    endpoint: Endpoint,
-    startMs: number,
-    error: ProxyError | null,
-    upstream: Transport | null,
-    rest: Buffer,
-  ): void {
+  private ended(error: ProxyError | null, upstream: Transport | null, rest: Buffer): void {
     this.dialling = null;
     if (this.isLeft) return upstream?.destroy();
-    const { env } = this;
+    const { env, tryStartMs } = this;
+    const endpoint = this.endpoint!;
     const { service } = this.choice;
     const nowMs = env.now();
     const isRefused = error?.code === "forbidden";
     const outcome = upstream === null && !isRefused ? "failure" : "success";
-    service.report(endpoint, outcome, nowMs - startMs, nowMs);
+    service.report(endpoint, outcome, nowMs - tryStartMs, nowMs);
     env.metrics.attempt(service.name, endpoint.address, error?.code ?? "connected");
     if (error === null) this.owner.reached(null, upstream, rest);
     else if (isRefused) this.end(error);
