@@ -270,13 +270,13 @@ export class Forward extends Timed implements ResponseSink, Forwarding {
     this.releaseCaller();
   }
 
-  override onDue(nowMs: number): void {
+  override onDue(): void {
     if (this.phase === "backing-off") {
       this.try();
       return this.flush();
     }
     if (this.phase === "connecting" || this.phase === "sent") {
-      const ms = Math.round(nowMs - this.attemptStartMs);
+      const ms = this.policy.attemptTimeoutMs;
       const what = this.phase === "sent" ? "no answer" : "no connection";
       const error = new ProxyError(
         "attempt-timeout",

@@ -212,6 +212,7 @@ test("an attempt that takes too long: 504 attempt-timeout", async () => {
   const answer = await client.response();
   assert.equal(answer.status, 504);
   assert.equal(answer.code, "attempt-timeout");
+  assert.match(answer.body, /within 200 ms \(attemptTimeout\)/);
 });
 
 test("an answer that stops moving is cut by idleTimeout", async () => {
