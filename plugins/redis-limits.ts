@@ -2,6 +2,7 @@
 
 import { RateLimiterRedis, RateLimiterRes } from "rate-limiter-flexible";
 import { storeScripts } from "./redis-scripts.ts";
+import type { ScriptBatch } from "./redis-batch.ts";
 import type { RedisStore } from "./redis-store.ts";
 import type { LimitDecision, LimiterSpec } from "../proxy/pipeline/plugin.ts";
 
@@ -26,43 +27,51 @@ export function redisLimit(store: RedisStore, spec: LimiterSpec): RedisLimit {
   const { algorithm } = spec;
   return algorithm === "fixed-window" || algorithm === "count"
     ? new WindowLimit(store, spec)
-    : new ScriptLimit(store, spec, storeScripts[algorithm].command);
+    : new ScriptLimit(store, spec, store.batch(storeScripts[algorithm]));
 }
 
 /** What no library has: GCRA, and sliding windows that never let more through than the limit. */
 class ScriptLimit implements RedisLimit {
   private readonly store: RedisStore;
   private readonly spec: LimiterSpec;
-  private readonly command: string;
+  private readonly batch: ScriptBatch;
   private readonly prefix: string;
   private readonly points: number;
   private readonly ms: number;
 
-  constructor(store: RedisStore, spec: LimiterSpec, command: string) {
+  constructor(store: RedisStore, spec: LimiterSpec, batch: ScriptBatch) {
     const isGcra = spec.algorithm === "gcra";
     this.store = store;
     this.spec = spec;
-    this.command = command;
+    this.batch = batch;
     this.prefix = `weft:${spec.algorithm}:${spec.windowMs}:${spec.id}:`;
     this.points = isGcra ? (spec.burst ?? spec.limit) : spec.limit;
-    this.ms = isGcra ? spec.windowMs / spec.limit : spec.windowMs;
+    const ms = isGcra ? spec.windowMs / spec.limit : spec.windowMs;
+    this.ms = Math.ceil(ms * 1000) / 1000;
   }
 
   get answers(): boolean {
     return this.store.answers;
   }
 
-  async take(key: string, cost: number, force = false): Promise<LimitDecision | null> {
-    const args = [this.prefix + key, cost, this.points, Math.ceil(this.ms * 1000) / 1000];
-    const answer = await this.store.run(this.command, [...args, force ? 1 : 0]);
-    if (answer === null) return null;
-    const [allowed, remaining, resetMs, retryAfterMs] = answer;
+  take(key: string, cost: number, force = false): Promise<LimitDecision | null> {
+    const numbers = [cost, this.points, this.ms, force ? 1 : 0];
+    return new Promise((resolve) => {
+      this.batch.add({
+        key: this.prefix + key,
+        numbers,
+        settle: (answer, at) => resolve(answer === null ? null : this.decisionAt(answer, at)),
+      });
+    });
+  }
+
+  private decisionAt(answer: readonly number[], at: number): LimitDecision {
     return {
-      allowed: allowed === 1,
+      allowed: answer[at] === 1,
       limit: this.spec.limit,
-      remaining: remaining!,
-      resetMs: Math.max(0, resetMs!),
-      retryAfterMs: Math.max(0, retryAfterMs!),
+      remaining: answer[at + 1]!,
+      resetMs: Math.max(0, answer[at + 2]!),
+      retryAfterMs: Math.max(0, answer[at + 3]!),
     };
   }
 }

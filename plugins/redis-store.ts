@@ -2,7 +2,9 @@
 
 import { setTimeout as delay } from "node:timers/promises";
 import { Cluster, Redis } from "ioredis";
-import { storeScripts } from "./redis-scripts.ts";
+import { ScriptBatch } from "./redis-batch.ts";
+import { numbersPerKey, storeScripts } from "./redis-scripts.ts";
+import type { StoreScript } from "./redis-scripts.ts";
 import type { Host } from "../proxy/pipeline/plugin.ts";
 
 /** A decision takes at most 20 ms; what is left of it is for the event loop. */
@@ -26,8 +28,11 @@ type Command = (...args: (string | number)[]) => Promise<unknown>;
 /** One Redis of this worker. Commands of one turn of the event loop travel together. */
 export class RedisStore {
   readonly client: Redis | Cluster;
+  /** False: each key needs a call of its own, since keys of a cluster are on different nodes. */
+  takesSeveral: boolean;
   private readonly host: StoreHost;
   private readonly isCluster: boolean;
+  private readonly batches: ReadonlyMap<StoreScript, ScriptBatch>;
   private isUp: boolean | null = null;
   private failures = 0;
   private upSinceMs = 0;
@@ -38,9 +43,15 @@ export class RedisStore {
   constructor(address: RedisAddress, host: StoreHost) {
     this.host = host;
     this.isCluster = typeof address !== "string";
+    this.takesSeveral = !this.isCluster;
     this.client = connect(address, host);
-    for (const { command, lua } of Object.values(storeScripts))
-      this.client.defineCommand(command, { numberOfKeys: 1, lua });
+    for (const { one, several, lua } of Object.values(storeScripts)) {
+      this.client.defineCommand(one, { numberOfKeys: 1, lua });
+      this.client.defineCommand(several, { lua });
+    }
+    this.batches = new Map(
+      Object.values(storeScripts).map((script) => [script, new ScriptBatch(this, script)]),
+    );
     this.client.on("error", (error: Error) => this.sawDown(error.message));
     this.client.on("ready", () => this.ask());
     this.client.on("close", () => this.sawDown("the connection was closed"));
@@ -59,21 +70,59 @@ export class RedisStore {
     while (this.isUp === null && !this.isClosed && performance.now() < endMs) await delay(5);
   }
 
-  /** The four numbers of one of our scripts. Null: no answer in time, or another one. Never rejects. */
-  run(command: string, args: readonly (string | number)[]): Promise<readonly number[] | null> {
-    return this.inTime(() => this.script(command, args));
+  /** What is asked for of a script in one turn of the event loop. */
+  batch(script: StoreScript): ScriptBatch {
+    return this.batches.get(script)!;
   }
 
-  private async script(
-    command: string,
-    args: readonly (string | number)[],
+  /**
+   * One call of a script: {@link numbersPerKey} numbers for each key. Null: no answer in time, or another one. Never
+   * rejects. Several keys only while {@link takesSeveral}.
+   */
+  run(
+    script: StoreScript,
+    keys: readonly string[],
+    numbers: readonly number[],
+  ): Promise<readonly number[] | null> {
+    return this.inTime(() => this.call(script, keys, numbers));
+  }
+
+  private async call(
+    script: StoreScript,
+    keys: readonly string[],
+    given: readonly number[],
   ): Promise<readonly number[]> {
-    const call = (this.client as unknown as Record<string, Command>)[command]!;
-    const answer = await call.apply(this.client, [...args]);
+    const commands = this.client as unknown as Record<string, Command>;
+    const answer =
+      keys.length === 1
+        ? await commands[script.one]!(keys[0]!, ...given)
+        : await this.callSeveral(script, keys, given);
     const numbers = Array.isArray(answer) ? answer.map(Number) : [];
-    if (numbers.length !== 4 || numbers.some((one) => !Number.isFinite(one)))
+    if (numbers.length !== keys.length * numbersPerKey || !numbers.every(Number.isFinite))
       throw new Error("its answer is none of a script");
     return numbers;
+  }
+
+  private async callSeveral(
+    script: StoreScript,
+    keys: readonly string[],
+    given: readonly number[],
+  ): Promise<unknown> {
+    const commands = this.client as unknown as Record<string, Command>;
+    try {
+      return await commands[script.several]!(keys.length, ...keys, ...given);
+    } catch (error) {
+      if (!reasonOf(error).startsWith("CROSSSLOT")) throw error;
+      // a node of a cluster, reached as if it were alone: it has done nothing yet
+      this.takesSeveral = false;
+      const each = await Promise.all(
+        keys.map((key, i) => {
+          const at = i * numbersPerKey;
+          return commands[script.one]!(key, ...given.slice(at, at + numbersPerKey));
+        }),
+      );
+      return each.flat();
+    }
   }
 
   /** Null: no answer in time. Never rejects. */
@@ -150,7 +199,7 @@ export class RedisStore {
     this.probe = deadline;
     const key = `weft:probe:${Math.floor(this.host.random() * 1e6)}`;
     const sentMs = performance.now();
-    this.script(storeScripts.gcra.command, [key, 1, 2, 1, 1]).then(
+    this.call(storeScripts.gcra, [key], [1, 2, 1, 1]).then(
       () => {
         this.silence = 0;
         settle(performance.now() - sentMs > probeWithinMs / 4 ? "a slow probe" : null);
@@ -180,6 +229,8 @@ function connect(address: RedisAddress, host: StoreHost): Redis | Cluster {
     // a command that cannot be sent now is of no use later
     enableOfflineQueue: false,
     enableAutoPipelining: true,
+    // they are what a turn has collected already
+    autoPipeliningIgnoredCommands: Object.values(storeScripts).map(({ several }) => several),
     connectTimeout: 2000,
     maxRetriesPerRequest: 0,
   };

@@ -114,7 +114,7 @@ test("while the store is away thousands of requests cost it a few probes", setti
 });
 
 test(
-  "a store that comes back gets one connection, and one command a request",
+  "a store that comes back gets one connection, and a command for many requests",
   settings,
   async (t) => {
     const { socket, kits } = await behind(t);
@@ -135,6 +135,7 @@ test(
     await Promise.all(Array.from({ length: 200 }, () => ask(kits.open)));
     assert.equal(socket.connections, after);
     const sent = socket.commands - commands;
-    assert.ok(sent >= 200 && sent <= 202, String(sent));
+    // 64 decisions to a command at most; a probe or two may come between
+    assert.ok(sent >= 4 && sent <= 6, String(sent));
   },
 );
