@@ -4,6 +4,7 @@ import net from "node:net";
 import type { TLSSocket } from "node:tls";
 import { reportBug } from "../bugs.ts";
 import { beginEvent, endEvent } from "../clock.ts";
+import { latin1 } from "../http/latin1.ts";
 import { lookForLoss } from "./lost-write.ts";
 
 /** Receives what happens on a {@link Transport}. Calls never nest for one transport. */
@@ -36,6 +37,8 @@ const readBuffer = Buffer.allocUnsafeSlow(64 * 1024);
 const bulkBuffers: Buffer[] = [];
 const BULK_BYTES = 128 * 1024;
 const BULK_POOL = 64;
+/** Shorter chunks are written as text, for which Node allocates less than for a copy of the bytes. */
+const TEXT_BELOW = 4 * 1024;
 /** A read shorter than this ends the bulk reading. */
 const BULK_ENDS_BELOW = 8 * 1024;
 
@@ -236,6 +239,8 @@ export class Transport implements ByteStream {
     this.held = "";
     if (this.ended) lookForLoss(this.socket);
     const { socket } = this;
+    if (chunk.length < TEXT_BELOW)
+      return socket.write(before + latin1(chunk, 0, chunk.length) + after, "latin1");
     const source = delivering;
     const inPlace = source !== null && source.bulk !== null && source.bulk.buffer === chunk.buffer;
     const bytes = inPlace ? chunk : Buffer.from(chunk);
