@@ -15,6 +15,8 @@ export interface LoadResult {
   /** NaN where the client does not say. */
   readonly medianMs: number;
   readonly p99Ms: number;
+  /** CPU of the proxy, where not all of the load counts. */
+  readonly cpuSeconds?: number;
 }
 
 /** How hard to push. */

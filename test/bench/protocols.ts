@@ -119,9 +119,15 @@ function callOnce(entrant: Entrant): Promise<string | null> {
 
 async function talk(_bench: Bench, entrant: Entrant, seconds: number): Promise<LoadResult> {
   const options: WebSocketsOptions = { port: entrant.port, connections: 64, bytes: 64, seconds };
-  const result = await runClient<WebSocketsResult>("web-sockets", options);
+  const used = { open: 0, over: 0 };
+  const result = await runClient<WebSocketsResult>("web-sockets", options, (text) => {
+    const now = entrant.program.cpuSeconds();
+    if (text.includes("open")) used.open = now;
+    if (text.includes("over")) used.over = now;
+  });
   // each went there and one came back
   const requests = result.messages * 2;
-  const { errors, p99 } = result;
-  return { requests, errors, seconds: result.seconds, medianMs: Number.NaN, p99Ms: p99 };
+  const { errors, p99, seconds: lasted } = result;
+  const cpuSeconds = used.over - used.open;
+  return { requests, errors, seconds: lasted, medianMs: Number.NaN, p99Ms: p99, cpuSeconds };
 }

@@ -100,7 +100,7 @@ async function measure(
 ): Promise<Sample> {
   const before = entrant.program.cpuSeconds();
   const result = await (spec.push ?? pushWrk(spec))(bench, entrant, seconds);
-  const used = entrant.program.cpuSeconds() - before;
+  const used = result.cpuSeconds ?? entrant.program.cpuSeconds() - before;
   return {
     cpuUs: (used * 1e6) / result.requests,
     perSecond: result.requests / result.seconds,

@@ -1,4 +1,7 @@
-/** A client of many WebSockets, each with one message on its way at a time: sent, answered, sent again. */
+/**
+ * A client of many WebSockets, each with one message on its way at a time: sent, answered, sent again. Standard error
+ * says `open` after the handshakes and `over` after the last message.
+ */
 
 import crypto from "node:crypto";
 import net from "node:net";
@@ -77,10 +80,12 @@ function talk(socket: net.Socket): void {
 
 const sockets: net.Socket[] = [];
 while (sockets.length < options.connections) sockets.push(await open());
+process.stderr.write("open\n");
 const startMs = performance.now();
 for (const socket of sockets) if (!socket.destroyed) talk(socket);
 await delay(options.seconds * 1000);
 over = true;
+process.stderr.write("over\n");
 const result: WebSocketsResult = {
   messages: trips.length,
   errors,
