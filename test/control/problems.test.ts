@@ -13,7 +13,7 @@ describe("a problem", () => {
         'weft.yaml:3:20: gateway.listeners[0].prt: unknown key "prt"',
         "  3 |     - { name: web, prt: 8080 }",
         "    |                    ^^^",
-        "  expected: one of name, host, port, protocol, tls, proxyProtocol, to, sni",
+        "  expected: one of name, host, port, protocol, tls, proxyProtocol, to, sni, plugins",
         '  did you mean "port"?',
       ].join("\n"),
     );
