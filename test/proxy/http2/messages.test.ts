@@ -4,8 +4,8 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import type { Message } from "../../support/message.ts";
 import { answering, ok } from "../../support/origin.ts";
-import { ErrorCode, Flag, FrameType, block, frame, type FrameClient } from "./frame-client.ts";
-import { onBothListeners } from "./rules.ts";
+import { ErrorCode, Flag, FrameType, block, frame } from "./frame-client.ts";
+import { onBothListeners, type Rule } from "./rules.ts";
 import { Serving } from "./serving.ts";
 
 type Pairs = readonly (readonly [string, string])[];
@@ -198,31 +198,8 @@ test("a malformed request is counted as bad-request, and its error by name", asy
 
 // === bodies ===
 
-const post = (client: FrameClient, ...more: Pairs): Buffer => client.open(1, ...more);
-
-test("8.1.1: a body shorter than Content-Length is PROTOCOL_ERROR", async () => {
-  using client = await serving.connect();
-  client.send(post(client, ["content-length", "5"]), frame(data, endStream, 1, Buffer.from("abc")));
-  await client.onlyStreamError(1, protocolError);
-});
-
-test("8.1.1: a body longer than Content-Length is PROTOCOL_ERROR", async () => {
-  using client = await serving.connect();
-  client.send(
-    post(client, ["content-length", "2"]),
-    frame(data, 0, 1, Buffer.from("a")),
-    frame(data, endStream, 1, Buffer.from("bc")),
-  );
-  await client.onlyStreamError(1, protocolError);
-});
-
-test("8.1: a second head that does not end the stream is PROTOCOL_ERROR", async () => {
-  using client = await serving.connect();
-  client.send(post(client), frame(headers, endHeaders, 1, block(["x-more", "1"])));
-  await client.onlyStreamError(1, protocolError);
-});
-
-for (const [name, pairs] of [
+/** Trailers that are malformed (RFC 9113 sections 8.1 and 8.2). */
+const malformedTrailers: readonly (readonly [string, Pairs])[] = [
   ["a pseudo-header field", [[":path", "/x"]]],
   ["Content-Length", [["content-length", "3"]]],
   ["Transfer-Encoding", [["transfer-encoding", "chunked"]]],
@@ -235,17 +212,52 @@ for (const [name, pairs] of [
   ["a space in a name", [["x sum", "1"]]],
   ["an upper-case letter", [["X-Sum", "1"]]],
   ["CRLF", [["x-sum", "1\r\n\r\nGET / HTTP/1.1"]]],
-] as readonly (readonly [string, Pairs])[]) {
-  test(`8.1: trailers with ${name} are PROTOCOL_ERROR`, async () => {
-    using client = await serving.connect();
-    client.send(
-      post(client),
-      frame(data, 0, 1, Buffer.from("abc")),
-      frame(headers, endStream | endHeaders, 1, block(...pairs)),
-    );
-    await client.onlyStreamError(1, protocolError);
-  });
-}
+];
+
+onBothListeners(
+  () => serving,
+  [
+    [
+      "8.1.1: a body shorter than Content-Length is PROTOCOL_ERROR",
+      async (client) => {
+        client.send(
+          client.open(1, ["content-length", "5"]),
+          frame(data, endStream, 1, Buffer.from("abc")),
+        );
+        await client.onlyStreamError(1, protocolError);
+      },
+    ],
+    [
+      "8.1.1: a body longer than Content-Length is PROTOCOL_ERROR",
+      async (client) => {
+        client.send(
+          client.open(1, ["content-length", "2"]),
+          frame(data, 0, 1, Buffer.from("a")),
+          frame(data, endStream, 1, Buffer.from("bc")),
+        );
+        await client.onlyStreamError(1, protocolError);
+      },
+    ],
+    [
+      "8.1: a second head that does not end the stream is PROTOCOL_ERROR",
+      async (client) => {
+        client.send(client.open(1), frame(headers, endHeaders, 1, block(["x-more", "1"])));
+        await client.onlyStreamError(1, protocolError);
+      },
+    ],
+    ...malformedTrailers.map(([name, pairs]): Rule => [
+      `8.1: trailers with ${name} are PROTOCOL_ERROR`,
+      async (client) => {
+        client.send(
+          client.open(1),
+          frame(data, 0, 1, Buffer.from("abc")),
+          frame(headers, endStream | endHeaders, 1, block(...pairs)),
+        );
+        await client.onlyStreamError(1, protocolError);
+      },
+    ]),
+  ],
+);
 
 // === what arrives at the service ===
 
