@@ -119,11 +119,18 @@ ${options.more ?? ""}
 
   /** A lane that no test has used, with its origins listening. */
   async lane(script?: Script, kind = "default", options?: OriginOptions): Promise<Lane> {
-    const lane = await this.closedLane(kind);
-    const origins = await Promise.all(
-      lane.ports.map((port) => Origin.start(script, { ...options, port })),
-    );
-    return new Lane(lane.host, this.gateway, origins);
+    for (;;) {
+      const lane = this.closedLane(kind);
+      const started = await Promise.allSettled(
+        lane.ports.map((port) => Origin.start(script, { ...options, port })),
+      );
+      const origins = started.flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
+      if (origins.length === lane.ports.length) return new Lane(lane.host, this.gateway, origins);
+      await Promise.all(origins.map((origin) => origin.close()));
+      // the ports were free when the gateway was told of them: another test may have one now
+      const failed = started.find((one) => one.status === "rejected")!;
+      if ((failed.reason as NodeJS.ErrnoException).code !== "EADDRINUSE") throw failed.reason;
+    }
   }
 
   /** A lane whose endpoints nobody listens on. */
