@@ -6,7 +6,7 @@ import { Shed } from "../policies/shed.ts";
 import type { Log } from "../proxy/pipeline/plugin.ts";
 
 /** Short of heap for so many looks: it does not get better by itself. */
-const hopelessLooks = 50;
+const hopelessLooks = 100;
 /** The process is looked at once in so many looks: that costs a system call. */
 const processEvery = 10;
 
@@ -26,7 +26,7 @@ export class WorkerMemory {
   private shortLooks = 0;
   private readonly hopeless: () => void;
 
-  /** @param hopeless called once, after 5 s without a way out: somebody keeps what nobody needs, and only a new thread helps */
+  /** @param hopeless called once, after 10 s without a way out: somebody keeps what nobody needs, and only a new thread helps */
   constructor(log: Log, hopeless: () => void) {
     this.log = log;
     this.hopeless = hopeless;

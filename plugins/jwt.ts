@@ -155,7 +155,7 @@ export default definePlugin({
         const value = req.headers.get(field);
         // no text but a token that was verified is a name in the cache
         const shown = value?.startsWith("Bearer ") === true ? cache.get(value.slice(7)) : undefined;
-        if (shown !== undefined) return accept(req, ctx, shown);
+        if (shown !== undefined && host.wallNow() < shown.untilMs) return accept(req, ctx, shown);
         const token = readToken(req, value, field.lower, options.cookie);
         if (token === undefined) return options.optional ? undefined : missing;
         const known = cache.get(token);
