@@ -25,7 +25,7 @@ describe("the runner", () => {
     for (const task of ["nonsense", "constructor"]) {
       const { code, output } = await run(task);
       assert.equal(code, 2);
-      assert.match(output, /start\|weft\|build\|bench\|fuzz\|soak\|check\|test/);
+      assert.match(output, /start\|weft\|build\|bench\|fuzz\|soak\|scale\|check\|test/);
     }
   });
 
