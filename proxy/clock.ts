@@ -49,6 +49,9 @@ export class Wheel {
   private turn = 0;
   private armed = 0;
   private timer: NodeJS.Timeout | null = null;
+  private isRunning = false;
+  /** The turn that the timer waits for. */
+  private wakeTurn = Infinity;
   private readonly now: () => number;
 
   /** @param now monotonic milliseconds; tests pass their own and call {@link advance} */
@@ -62,14 +65,15 @@ export class Wheel {
     return this.armed;
   }
 
-  /** Starts turning; the timer never keeps the process alive. */
+  /** Starts turning, and sleeps while nothing is due; the timer never keeps the process alive. */
   start(): void {
-    this.timer ??= setInterval(() => this.tick(), tickMs).unref();
+    this.isRunning = true;
+    this.sleep();
   }
 
   stop(): void {
-    if (this.timer !== null) clearInterval(this.timer);
-    this.timer = null;
+    this.isRunning = false;
+    this.wakeAt(Infinity);
   }
 
   /** Arms or re-arms; `dueMs` on the wheel's clock. */
@@ -85,6 +89,7 @@ export class Wheel {
     if (head !== null) head.prev = entry;
     this.slots[slot] = entry;
     this.armed++;
+    if (turn < this.wakeTurn && this.isRunning) this.wakeAt(turn);
   }
 
   disarm(entry: Timed): void {
@@ -92,11 +97,33 @@ export class Wheel {
     entry.dueMs = 0;
   }
 
+  /** Until the next slot with an entry in it, which may be there for a later lap. */
+  private sleep(): void {
+    if (!this.isRunning) return;
+    let turn = this.armed === 0 ? Infinity : this.turn + 1;
+    if (turn !== Infinity) while (this.slots[turn % SLOTS] === null) turn++;
+    this.wakeAt(turn);
+  }
+
+  private wakeAt(turn: number): void {
+    if (this.timer !== null) clearTimeout(this.timer);
+    this.timer = null;
+    this.wakeTurn = turn;
+    if (turn === Infinity) return;
+    const waitMs = Math.min(turn * tickMs - this.now(), SLOTS * tickMs);
+    this.timer = setTimeout(() => this.wake(), waitMs).unref();
+  }
+
   /** After a standstill what arrived meanwhile is read first: timers come before sockets in a turn of the event loop. */
-  private tick(): void {
+  private wake(): void {
     const nowMs = this.now();
-    if (nowMs - this.turn * tickMs < standstillMs) this.advance(nowMs);
-    else setImmediate(() => this.advance(this.now()));
+    if (nowMs - this.wakeTurn * tickMs < standstillMs) this.turnTo(nowMs);
+    else setImmediate(() => this.turnTo(this.now()));
+  }
+
+  private turnTo(nowMs: number): void {
+    this.advance(nowMs);
+    this.sleep();
   }
 
   /** Fires what is due at `nowMs`. */

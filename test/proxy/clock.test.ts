@@ -37,6 +37,31 @@ test("fires what is due, at its tick or later, and what was disarmed never", () 
   assert.equal(wheel.size, 0);
 });
 
+test("sleeps until the next entry, also when an earlier one comes", async () => {
+  let looks = 0;
+  const wheel = new Wheel(() => {
+    looks++;
+    return performance.now();
+  });
+  wheel.start();
+  try {
+    const fired: string[] = [];
+    await new Promise<void>((resolve) => {
+      const late = new Note(() => {
+        fired.push("late");
+        resolve();
+      });
+      wheel.arm(late, performance.now() + 300);
+      wheel.arm(new Note(() => fired.push("early")), performance.now() + 30);
+    });
+    assert.deepEqual(fired, ["early", "late"]);
+    // a wheel that turns all the time looks thirty times
+    assert.ok(looks < 15, `looked at the clock ${looks} times`);
+  } finally {
+    wheel.stop();
+  }
+});
+
 test("after a standstill, bytes that had come in time are read before anybody is called late", async () => {
   const server = net.createServer().listen(0, "127.0.0.1");
   await once(server, "listening");
