@@ -12,6 +12,32 @@ export const rateOr = (usual) => Number(__ENV.RATE || usual);
 /** `-e P99_MS=...`: the longest 99th percentile that passes, in milliseconds. */
 export const p99Or = (usual) => Number(__ENV.P99_MS || usual);
 
+/** A fixed rate, all of it answered as expected, and the 99th percentile below `p99Ms`. */
+export function steadyLoad(usualRate, p99Ms) {
+  const rate = rateOr(usualRate);
+  return {
+    scenarios: {
+      steady: {
+        // open: a slow answer does not slow the questions down
+        executor: "constant-arrival-rate",
+        rate,
+        timeUnit: "1s",
+        duration,
+        preAllocatedVUs: 50,
+        maxVUs: 200,
+      },
+    },
+    thresholds: {
+      http_req_failed: ["rate==0"],
+      checks: ["rate==1"],
+      http_req_duration: [`p(99)<${p99Or(p99Ms)}`],
+      // VUs that were missing when a request was due: the load was not what it claims to be
+      dropped_iterations: [`rate<${Math.max(5, rate / 50)}`],
+    },
+    summaryTrendStats: ["min", "med", "p(95)", "p(99)", "max"],
+  };
+}
+
 const key = { "x-api-key": "demo-key" };
 
 /** Asks and checks; an answer that is not as expected fails the run. */

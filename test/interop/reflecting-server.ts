@@ -5,6 +5,7 @@ import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import * as grpc from "@grpc/grpc-js";
+import { method } from "../support/grpc.ts";
 import { programPath } from "../support/programs.ts";
 
 /** The service, as its callers learn it. */
@@ -86,20 +87,6 @@ export async function startTalk(pair?: {
 function reflected(asked: Buffer, file: Buffer): Buffer {
   if (fieldOf(asked, 7) !== null) return field(6, field(1, field(1, serviceName)));
   return field(4, field(1, file));
-}
-
-const bytes = (value: Buffer): Buffer => value;
-
-function method(path: string, requestStream: boolean, responseStream: boolean) {
-  return {
-    path,
-    requestStream,
-    responseStream,
-    requestSerialize: bytes,
-    requestDeserialize: bytes,
-    responseSerialize: bytes,
-    responseDeserialize: bytes,
-  };
 }
 
 const talk = {

@@ -4,7 +4,8 @@ import * as grpc from "@grpc/grpc-js";
 
 const bytes = (value: Buffer): Buffer => value;
 
-function method(path: string, requestStream: boolean, responseStream: boolean) {
+/** A method whose messages are plain bytes. */
+export function method(path: string, requestStream: boolean, responseStream: boolean) {
   return {
     path,
     requestStream,

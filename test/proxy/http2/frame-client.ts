@@ -29,6 +29,27 @@ export interface Frame {
   readonly fields: readonly (readonly [string, string])[];
 }
 
+/** Decodes the field blocks of one connection of weft's. */
+export class BlockReader {
+  private readonly decoder = new HpackDecoder();
+  private held: Buffer[] = [];
+
+  /** The fields of a block that ends with this frame; none for any other. Throws when they cannot be decoded. */
+  read(type: number, flags: number, payload: Buffer): (readonly [string, string])[] {
+    const fields: (readonly [string, string])[] = [];
+    if (type !== FrameType.headers && type !== FrameType.continuation) return fields;
+    this.held.push(payload);
+    if ((flags & Flag.endHeaders) === 0) return fields;
+    const whole = Buffer.concat(this.held);
+    this.held = [];
+    const ok = this.decoder.decode(whole, 0, whole.length, {
+      onLine: (line) => void fields.push([line.name.text, line.value]),
+    });
+    if (!ok) throw new Error("a block from weft that cannot be decoded");
+    return fields;
+  }
+}
+
 export interface FrameClientOptions {
   /** Speak TLS and offer h2. */
   readonly secure?: boolean;
@@ -88,8 +109,7 @@ export class FrameClient {
   /** Host that requests are for. */
   authority = "test.example";
   private at = 0;
-  private readonly decoder = new HpackDecoder();
-  private held: Buffer[] = [];
+  private readonly blocks = new BlockReader();
   private waiters: { check: () => boolean; resolve: () => void }[] = [];
 
   private constructor(socket: net.Socket) {
@@ -146,18 +166,7 @@ export class FrameClient {
   }
 
   private note(type: number, flags: number, streamId: number, payload: Buffer): void {
-    let fields: (readonly [string, string])[] = [];
-    if (type === FrameType.headers || type === FrameType.continuation) {
-      this.held.push(payload);
-      if ((flags & Flag.endHeaders) !== 0) {
-        const whole = Buffer.concat(this.held);
-        this.held = [];
-        const ok = this.decoder.decode(whole, 0, whole.length, {
-          onLine: (line) => void fields.push([line.name.text, line.value]),
-        });
-        if (!ok) throw new Error("a block from weft that cannot be decoded");
-      }
-    }
+    const fields = this.blocks.read(type, flags, payload);
     this.frames.push({ type, flags, streamId, payload, fields });
   }
 

@@ -7,9 +7,8 @@ import {
   FrameType,
   settingsFrame,
 } from "../../../proxy/http2/frames.ts";
-import { HpackDecoder } from "../../../proxy/http2/hpack-decoder.ts";
 import type { OriginConnection } from "../../support/origin.ts";
-import { block, frame, uint32, type Frame } from "./frame-client.ts";
+import { block, BlockReader, frame, uint32, type Frame } from "./frame-client.ts";
 
 /** A request as it arrived, up to its head. */
 export interface PeerRequest {
@@ -22,8 +21,7 @@ export interface PeerRequest {
 export class FramePeer {
   readonly frames: Frame[] = [];
   readonly connection: OriginConnection;
-  private readonly decoder = new HpackDecoder();
-  private held: Buffer[] = [];
+  private readonly blocks = new BlockReader();
   private toSkip = clientPreface.length;
   private at = 0;
 
@@ -61,18 +59,7 @@ export class FramePeer {
   }
 
   private note(type: number, flags: number, streamId: number, payload: Buffer): void {
-    let fields: (readonly [string, string])[] = [];
-    if (type === FrameType.headers || type === FrameType.continuation) {
-      this.held.push(payload);
-      if ((flags & Flag.endHeaders) !== 0) {
-        const whole = Buffer.concat(this.held);
-        this.held = [];
-        const ok = this.decoder.decode(whole, 0, whole.length, {
-          onLine: (line) => void fields.push([line.name.text, line.value]),
-        });
-        if (!ok) throw new Error("a block from weft that cannot be decoded");
-      }
-    }
+    const fields = this.blocks.read(type, flags, payload);
     this.frames.push({ type, flags, streamId, payload, fields });
   }
 
